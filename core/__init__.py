@@ -1,0 +1,1 @@
+"""The engine: contract, discovery, search. Knows no paper, no database, no screen."""

@@ -1,0 +1,69 @@
+"""A paper's central statements as data: what to train, what to compare, and the bar."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from automl.core.data import Scores, Split
+from automl.core.settings import Settings
+
+Verdict = Literal["reproduced", "not reproduced", "inconclusive"]
+
+
+@dataclass(frozen=True)
+class ClaimRun:
+    """One side of a comparison: a configuration trained with several seeds.
+
+    ``evaluate`` names the datasets whose test split is scored after the fit (default: the one
+    trained on). ``tune`` lists values of one setting to try for every seed; the value with the
+    best mean validation objective speaks for the run, so that a rival gets its own best.
+    """
+
+    label: str
+    dataset: str
+    config: Settings
+    evaluate: tuple[str, ...] = ()
+    seeds: int = 3
+    tune: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+
+    @property
+    def scored_on(self) -> tuple[str, ...]:
+        """The datasets whose test split is scored."""
+        return self.evaluate or (self.dataset,)
+
+
+@dataclass(frozen=True)
+class Bar:
+    """What the mean over seeds of a run's metric must reach on one dataset's test split.
+
+    With ``relative_to``, the bound is a multiple of the same metric of another run or control.
+    """
+
+    run: str
+    metric: str
+    at_least: float | None = None
+    at_most: float | None = None
+    on: str = ""  # default: the dataset the run was trained on
+    relative_to: str = ""
+    paper: str = ""  # the paper's own figure and where it stands
+
+    def text(self) -> str:
+        """The bar in words, e.g. ``accuracy >= 0.4``."""
+        sign, bound = (">=", self.at_least) if self.at_least is not None else ("<=", self.at_most)
+        other = f" x {self.relative_to}" if self.relative_to else ""
+        return f"{self.metric} {sign} {bound:g}{other}"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """The paper's statement, executable. ``controls`` score a test split without any training."""
+
+    name: str
+    statement: str
+    source: str  # table or section of the paper
+    runs: tuple[ClaimRun, ...]
+    bars: tuple[Bar, ...]
+    controls: Mapping[str, Callable[[Split], Scores]] = field(default_factory=dict)
+    scale: Literal["small", "full"] = "small"

@@ -1,0 +1,131 @@
+"""What a fit may ask of the engine: data, device, seed, and somewhere to report."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from automl.core import checkpoint
+from automl.core.data import Dataset, Scores, Split, SplitName
+from automl.core.errors import CheckpointError, DataError, TrialError
+from automl.core.technique import Technique
+
+# What the engine answers to a report. "stop": the budget is spent, keep the model so far.
+# "interrupt": checkpoint and give the trial back, to be continued later.
+Decision = Literal["continue", "prune", "stop", "interrupt"]
+
+
+class Stop(Exception):  # noqa: N818  (control flow, not an error)
+    """Raised by ``Run.report`` inside a fit; the model so far is kept. Fits let it pass."""
+
+    def __init__(self, decision: Decision) -> None:
+        super().__init__(decision)
+        self.decision = decision
+
+
+@dataclass(frozen=True)
+class Report:
+    """Scores at a step: validation metrics, and whatever the fit tells of its training."""
+
+    step: int
+    scores: Scores
+    train: Scores = field(default_factory=dict)
+
+
+@dataclass
+class Run:
+    """One fit in progress. ``amp`` is the autocast precision; ``compile`` uses torch.compile."""
+
+    data: Dataset
+    seed: int
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    techniques: tuple[Technique, ...] = ()
+    amp: Literal["off", "bf16", "fp16"] = "off"
+    compile: bool = False
+    on_report: Callable[[Report], Decision] = lambda report: "continue"
+    checkpoint_path: Path | None = None
+    checkpoint_seconds: float = 30.0
+    history: list[Report] = field(default_factory=list)
+    _saved_at: float = field(default_factory=time.monotonic)
+
+    def split(self, name: SplitName) -> Split:
+        """The train or valid split, on the run's device.
+
+        Raises:
+            DataError: for the test split, which only the engine touches, once, for the winner.
+        """
+        if name == "test":
+            raise DataError("a fit may not see the test split")
+        return self._train if name == "train" else self._valid
+
+    @cached_property
+    def _train(self) -> Split:
+        return self.data.split("train").to(self.device)
+
+    @cached_property
+    def _valid(self) -> Split:
+        return self.data.split("valid").to(self.device)
+
+    def generator(self) -> torch.Generator:
+        """A fresh CPU generator, seeded with the trial's seed."""
+        return torch.Generator().manual_seed(self.seed)
+
+    def report(
+        self,
+        step: int,
+        scores: Scores,
+        *,
+        train: Scores | None = None,
+        state: Callable[[], dict[str, Any]] | None = None,
+    ) -> None:
+        """Record scores at ``step``; stop the fit if it is pruned, out of budget or interrupted.
+
+        ``scores`` are the problem's metrics on the validation split, ``train`` anything worth
+        seeing of the training (its loss). ``state`` gives what ``restore`` will return after an
+        interruption; it is only called when a checkpoint is due.
+
+        Raises:
+            Stop: to end the fit; let it pass.
+            TrialError: if a score is not finite.
+        """
+        report = Report(step, scores, train or {})
+        for name, value in (*scores.items(), *report.train.items()):
+            if not math.isfinite(value):
+                raise TrialError(f"{name} is {value} at step {step}: the fit diverged")
+        self.history.append(report)
+        decision = self.on_report(report)
+        due = time.monotonic() - self._saved_at > self.checkpoint_seconds
+        if state is not None and (decision == "interrupt" or (decision == "continue" and due)):
+            self.checkpoint(state())
+        if decision != "continue":
+            raise Stop(decision)
+
+    def checkpoint(self, state: dict[str, Any]) -> None:
+        """Keep ``state`` so that an interrupted fit can continue (atomic)."""
+        if self.checkpoint_path is not None:
+            checkpoint.save(self.checkpoint_path, {"seed": self.seed, "state": state})
+            self._saved_at = time.monotonic()
+
+    def restore(self) -> dict[str, Any] | None:
+        """What the last checkpoint held, or ``None`` for a fresh start.
+
+        Raises:
+            CheckpointError: if the checkpoint is damaged or belongs to another trial.
+        """
+        if self.checkpoint_path is None or not self.checkpoint_path.exists():
+            return None
+        kept = checkpoint.load(self.checkpoint_path)
+        if kept.get("seed") != self.seed:
+            raise CheckpointError(
+                f"{str(self.checkpoint_path)!r} belongs to another trial; "
+                "delete the file to start over"
+            )
+        state: dict[str, Any] = kept["state"]
+        return state

@@ -1,0 +1,1 @@
+"""The SQL data set of models."""

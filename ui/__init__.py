@@ -1,0 +1,1 @@
+"""The command line and the browser application: the one place that knows everybody."""
