@@ -34,7 +34,8 @@ def load(path: Path, device: str = "cpu") -> dict[str, Any]:
         with safe_open(path, framework="pt", device=device) as file:
             skeleton = json.loads((file.metadata() or {})["state"])
             state: dict[str, Any] = unflatten(
-                skeleton, {key: file.get_tensor(key) for key in file.keys()}
+                skeleton,
+                {key: file.get_tensor(key) for key in file.keys()},  # noqa: SIM118
             )
             return state
     except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:

@@ -91,7 +91,7 @@ class Catalogue:
         self.offers.append(offer)
         try:
             self._register(offer, entry.load())
-        except Exception as error:  # any import error of foreign code is reported, never fatal
+        except Exception as error:  # noqa: BLE001  foreign code: reported, never fatal
             offer.problem = f"{type(error).__name__}: {error}"
             offer.cards.clear()
 
@@ -202,7 +202,7 @@ class Catalogue:
             self.offers.append(offer)
             try:
                 self._register(offer, import_folder(name, path))
-            except Exception as error:  # foreign code again
+            except Exception as error:  # noqa: BLE001  foreign code again
                 offer.problem = f"{type(error).__name__}: {error}"
         if offer.problem:
             self.offers.remove(offer)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from automl.core.data import Scores
+if TYPE_CHECKING:  # a reader of records needs no torch
+    from automl.core.data import Scores
 
 # "interrupted": given back by Ctrl-C or a timeout, to be continued by `automl resume`.
 TrialState = Literal["running", "complete", "pruned", "failed", "interrupted"]
@@ -101,6 +102,7 @@ class PastTrial:
     value: float | None
     seconds: float
     reports: dict[int, float] = field(default_factory=dict)  # step -> objective
+    tested: bool = False  # its model has seen the study's test split
 
 
 class Recorder(Protocol):

@@ -22,7 +22,7 @@ from automl.core.technique import Technique
 Decision = Literal["continue", "prune", "stop", "interrupt"]
 
 
-class Stop(Exception):  # noqa: N818  (control flow, not an error)
+class Stop(Exception):  # control flow, not an error
     """Raised by ``Run.report`` inside a fit; the model so far is kept. Fits let it pass."""
 
     def __init__(self, decision: Decision) -> None:

@@ -42,7 +42,7 @@ class Settings:
     """Base of every configuration: fields are scalars, declared with ``setting``."""
 
     def __post_init__(self) -> None:
-        types = field_types(type(self))
+        types = field_types(type(self))  # type: ignore[arg-type]
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             wanted = types[field.name]
@@ -92,7 +92,7 @@ class Settings:
     @classmethod
     def parse(cls, name: str, text: str) -> Any:
         """Turn the text of one field into its type; unknown names pass through unchanged."""
-        wanted = field_types(cls).get(name, str)
+        wanted = field_types(cls).get(name, str)  # type: ignore[arg-type]
         if wanted is str:
             return text
         try:

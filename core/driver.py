@@ -1,0 +1,425 @@
+"""The single-writer driver of a study: hands out trials, records what comes back, keeps budgets."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from types import FrameType
+from typing import Any, Literal, Protocol
+
+from automl.core.cards import Metric
+from automl.core.discovery import catalogue
+from automl.core.errors import AutoMLError
+from automl.core.executors import Executor
+from automl.core.plan import Plan
+from automl.core.record import (
+    FINISHED,
+    Evaluation,
+    PastTrial,
+    Recorder,
+    StudySpec,
+    StudyState,
+    TrialEnd,
+    TrialStart,
+)
+from automl.core.run import Decision, Report
+from automl.core.study import Best, Budget, SearchSettings, StudyResult
+from automl.core.trial import TrialTask
+
+FLUSH_SECONDS = 1.0  # reports of running trials become durable at least this often
+IDLE_SECONDS = 0.5
+GRACE_SHARE = 0.02  # of the wall-clock budget: how long fits may take to give up at its end
+
+
+class Observer(Protocol):
+    """Somebody who watches a study: a progress display, a log. Must not raise."""
+
+    def study_started(self, study: int, spec: StudySpec, past: list[PastTrial]) -> None:
+        """The driver begins or continues."""
+
+    def trial_started(self, trial: TrialStart) -> None:
+        """A trial was handed out."""
+
+    def trial_reported(self, number: int, report: Report) -> None:
+        """A running trial reported."""
+
+    def trial_ended(self, trial: TrialEnd, best: int | None) -> None:
+        """A trial ended; ``best`` is the best complete trial so far."""
+
+    def notice(self, text: str) -> None:
+        """Something the user should know, in one sentence."""
+
+    def study_ended(self, result: StudyResult) -> None:
+        """The driver is done."""
+
+
+class Silent:
+    """An observer that shows nothing."""
+
+    def study_started(self, study: int, spec: StudySpec, past: list[PastTrial]) -> None:
+        """Nothing."""
+
+    def trial_started(self, trial: TrialStart) -> None:
+        """Nothing."""
+
+    def trial_reported(self, number: int, report: Report) -> None:
+        """Nothing."""
+
+    def trial_ended(self, trial: TrialEnd, best: int | None) -> None:
+        """Nothing."""
+
+    def notice(self, text: str) -> None:
+        """Nothing."""
+
+    def study_ended(self, result: StudyResult) -> None:
+        """Nothing."""
+
+
+@dataclass
+class Progress:
+    """Where a study stands: counts, the best trial, why it is stopping."""
+
+    complete: int = 0
+    pruned: int = 0
+    failed: int = 0
+    handed_out: int = 0
+    best: tuple[int, float] | None = None
+    stopping: Literal["", "interrupted", "exhausted", "failed"] = ""
+    message: str = ""
+    signature: str = ""  # of the last failure
+    repeats: int = 0  # how many times in a row
+
+    def count(self, state: str, amount: int = 1) -> None:
+        """Add to the count of a finished state."""
+        if state in FINISHED:
+            setattr(self, state, getattr(self, state) + amount)
+
+    def consider(self, number: int, value: float | None, metric: Metric) -> None:
+        """Keep a complete trial if it is the best so far; the earlier wins a tie."""
+        if value is None:
+            return
+        sign = 1 if metric.goal == "max" else -1
+        if self.best is None or sign * value > sign * self.best[1]:
+            self.best = (number, value)
+
+
+class Driver:
+    """Runs one study to its end: the only one that writes, the only one that decides."""
+
+    def __init__(
+        self,
+        study: int,
+        spec: StudySpec,
+        plan: Plan,
+        executor: Executor,
+        recorder: Recorder,
+        observer: Observer | None = None,
+    ) -> None:
+        self.study, self.spec, self.plan = study, spec, plan
+        self.executor, self.recorder = executor, recorder
+        self.observer: Observer = observer or Silent()
+        self.settings = SearchSettings.from_dict(spec.settings["search"])
+        self.budget = Budget(spec.trials, spec.timeout)
+        name, goal, unit = spec.metrics[0]
+        self.metric = Metric(name, goal, unit)  # type: ignore[arg-type]
+        self.progress = Progress()
+        self.starts: dict[int, TrialStart] = {}
+        self.queue: list[TrialStart] = []  # interrupted trials, to be continued first
+        self.tested: set[int] = set()
+        self.began: dict[int, float] = {}
+        self.started = time.monotonic()
+        self.flushed = self.started
+        self.spent = 0.0
+
+    # ---------------------------------------------------------------- the life of a study
+
+    def restore(self, past: list[PastTrial], spent: float = 0.0) -> None:
+        """Take in what earlier legs recorded; ``spent`` is their wall-clock in seconds."""
+        self.plan.restore(past)
+        self.spent = spent
+        for trial in past:
+            self.starts[trial.start.number] = trial.start
+            self.progress.handed_out += 1
+            if trial.tested:
+                self.tested.add(trial.start.number)
+            if trial.state in FINISHED:
+                self.progress.count(trial.state)
+                if trial.state == "complete":
+                    self.progress.consider(trial.start.number, trial.value, self.metric)
+            else:
+                self.queue.append(trial.start)
+
+    def run(self) -> StudyResult:
+        """Work until a budget is spent, the plan is empty, too much failed, or Ctrl-C.
+
+        Raises:
+            DatabaseError: if results can no longer be recorded.
+            KeyboardInterrupt: at the second Ctrl-C, with everything reported on record.
+        """
+        facts = {"id": self.study, "name": self.spec.name}
+        facts |= {"plugin": self.spec.plugin, "dataset": self.spec.dataset}
+        self.tell_plugins("study_started", study=facts)
+        state: StudyState = "failed"
+        try:
+            with self.signals():
+                self.work()
+                state = self.progress.stopping or "complete"
+                best = self.winner() if state in ("complete", "exhausted") else self.best()
+        except BaseException as error:
+            interrupted = isinstance(error, KeyboardInterrupt)
+            self.abandon("interrupted" if interrupted else "failed", error)
+            raise
+        seconds = time.monotonic() - self.started
+        result = StudyResult(
+            self.study,
+            state,
+            self.progress.complete,
+            self.progress.pruned,
+            self.progress.failed,
+            best,
+            seconds,
+            self.progress.message,
+        )
+        number = best.trial if best else None
+        self.recorder.close_study(
+            self.study, state, number, self.spent + seconds, self.progress.message
+        )
+        self.observer.study_ended(result)
+        best_facts = {"state": state, "best": None if best is None else vars(best)}
+        self.tell_plugins("study_finished", study=facts | best_facts)
+        return result
+
+    def work(self) -> None:
+        """Hand out, wait, watch, until nothing runs and nothing may be handed out."""
+        while True:
+            self.hand_out()
+            if not self.executor.running():
+                return
+            self.flush()
+            self.executor.wait(self.patience(), self.on_report, self.on_end)
+            self.watch()
+
+    def abandon(self, state: StudyState, error: BaseException) -> None:
+        """Leave the study in order after an error: running trials are given back."""
+        for number in self.executor.running():
+            self.recorder.finish_trial(self.study, TrialEnd(number, "interrupted"))
+        seconds = self.spent + time.monotonic() - self.started
+        best = self.progress.best[0] if self.progress.best else None
+        # The first error is the one to tell, also when the database is what failed.
+        try:
+            self.recorder.close_study(self.study, state, best, seconds, str(error))
+        except AutoMLError as second:
+            self.observer.notice(str(second))
+
+    # ---------------------------------------------------------------- handing out
+
+    def hand_out(self) -> None:
+        """Fill the free slots while the budget lasts."""
+        while len(self.executor.running()) < self.executor.slots and self.may_start():
+            trial = self.queue.pop(0) if self.queue else self.plan.propose()
+            if trial is None:
+                return
+            if trial.number not in self.starts:
+                self.progress.handed_out += 1
+            self.starts[trial.number] = trial
+            self.began[trial.number] = time.monotonic()
+            self.recorder.start_trial(self.study, trial)
+            self.executor.start(self.task(trial))
+            self.observer.trial_started(trial)
+
+    def may_start(self) -> bool:
+        """Whether another trial fits into the budgets."""
+        if self.progress.stopping or self.remaining() <= 0:
+            return False
+        if self.queue or self.budget.trials is None:
+            return True
+        return self.progress.handed_out < self.budget.trials
+
+    def task(self, trial: TrialStart) -> TrialTask:
+        """What a worker needs to run ``trial``."""
+        evaluate = self.spec.settings.get("evaluate", {}).get(trial.label, ())
+        return TrialTask(
+            plugin=self.spec.plugin,
+            dataset=self.spec.dataset,
+            config=trial.config,
+            number=trial.number,
+            seed=trial.seed,
+            folder=str(self.recorder.folder(self.study)),
+            techniques=trial.techniques,
+            device=self.executor.devices[0],
+            amp=self.settings.amp,  # type: ignore[arg-type]
+            compile=self.settings.compile,
+            evaluate=tuple((name, "test") for name in evaluate),
+        )
+
+    # ---------------------------------------------------------------- what comes back
+
+    def on_report(self, number: int, report: Report) -> Decision:
+        """Record a report and decide how its trial goes on."""
+        self.recorder.report(self.study, number, report.step, "valid", report.scores)
+        if report.train:
+            self.recorder.report(self.study, number, report.step, "train", report.train)
+        self.observer.trial_reported(number, report)
+        if self.executor.slots > 1 or time.monotonic() - self.flushed > FLUSH_SECONDS:
+            self.flush(only_after=FLUSH_SECONDS)
+        if self.progress.stopping in ("interrupted", "failed"):
+            return "interrupt"
+        if self.remaining() <= 0 or self.overdue(number):
+            return "stop"
+        return "prune" if self.plan.should_prune(number, report) else "continue"
+
+    def on_end(self, end: TrialEnd) -> None:
+        """Record how a trial ended and draw the consequences."""
+        self.recorder.finish_trial(self.study, end)
+        self.plan.learn(end)
+        self.began.pop(end.number, None)
+        self.progress.count(end.state)
+        if end.state == "complete":
+            self.progress.consider(end.number, end.value, self.metric)
+        self.watch_failures(end)
+        best = self.progress.best[0] if self.progress.best else None
+        self.observer.trial_ended(end, best)
+        trial = {"number": end.number, "state": end.state, "value": end.value}
+        facts = {"id": self.study, "name": self.spec.name}
+        trial["config"] = self.starts[end.number].config
+        self.tell_plugins("trial_finished", study=facts, trial=trial)
+
+    def watch_failures(self, end: TrialEnd) -> None:
+        """Stop the study when trial after trial fails in the same way."""
+        if end.failure is None:
+            self.progress.signature, self.progress.repeats = "", 0
+            return
+        same = end.failure.signature == self.progress.signature
+        self.progress.signature = end.failure.signature
+        self.progress.repeats = self.progress.repeats + 1 if same else 1
+        if self.progress.repeats >= self.settings.max_failures and not self.progress.stopping:
+            self.progress.stopping = "failed"
+            self.progress.message = (
+                f"{self.progress.repeats} trials in a row failed alike: "
+                f"{end.failure.kind}: {end.failure.message}"
+            )
+            self.observer.notice(self.progress.message)
+
+    # ---------------------------------------------------------------- clocks
+
+    def remaining(self) -> float:
+        """Seconds of wall-clock budget that are left."""
+        if self.budget.timeout is None:
+            return float("inf")
+        return self.budget.timeout - self.spent - (time.monotonic() - self.started)
+
+    def overdue(self, number: int) -> bool:
+        """Whether a trial has used up its own wall-clock."""
+        limit = self.settings.trial_timeout
+        return limit > 0 and time.monotonic() - self.began[number] > limit
+
+    def patience(self) -> float:
+        """How long to wait for something to happen."""
+        return max(0.01, min(IDLE_SECONDS, self.remaining())) if self.remaining() > 0 else 0.05
+
+    def watch(self) -> None:
+        """Enforce the clocks on trials that do not report."""
+        now = time.monotonic()
+        out_of_time = self.remaining() <= 0
+        if out_of_time and not self.progress.stopping and self.unfinished():
+            self.progress.stopping = "exhausted"
+            self.progress.message = "the wall-clock budget is spent"
+        grace = GRACE_SHARE * (self.budget.timeout or 0.0)
+        for number, heard in self.executor.running().items():
+            limit = self.settings.trial_timeout
+            if out_of_time and -self.remaining() > grace:
+                self.give_back(number)
+            elif limit and now - self.began[number] > limit + max(1.0, 0.05 * limit):
+                self.fail(number, "timeout", f"did not report within its {limit:g} seconds")
+            elif 0 < self.settings.stall_timeout < now - heard:
+                silence = self.settings.stall_timeout
+                self.fail(number, "timeout", f"reported nothing for {silence:g} seconds")
+
+    def unfinished(self) -> bool:
+        """Whether the trial budget would have allowed more."""
+        if self.queue or self.executor.running() or self.budget.trials is None:
+            return True
+        return self.progress.handed_out < self.budget.trials
+
+    def fail(self, number: int, kind: str, message: str) -> None:
+        """Kill a trial and record it as failed."""
+        end = self.executor.kill(number, kind, message)
+        if end is not None:
+            self.on_end(end)
+
+    def give_back(self, number: int) -> None:
+        """Kill a trial that the study's clock ran out on; it can be continued by a resume."""
+        end = self.executor.kill(number, "interrupted", "")
+        if end is not None:
+            self.on_end(replace(end, state="interrupted", failure=None))
+
+    # ---------------------------------------------------------------- the winner
+
+    def winner(self) -> Best | None:
+        """The best trial, its model scored on the test split, once."""
+        best = self.best()
+        if best is None or self.spec.kind != "search" or best.trial in self.tested:
+            return best
+        self.flush()
+        task = replace(self.task(self.starts[best.trial]), evaluate=((self.spec.dataset, "test"),))
+        evaluations, macs = self.executor.examine(task)
+        for evaluation in evaluations:
+            self.recorder.evaluate_trial(self.study, best.trial, evaluation, macs)
+            if evaluation.reason:
+                self.observer.notice(f"no test scores: {evaluation.reason}")
+        return replace(best, test=self.test_scores(evaluations))
+
+    def test_scores(self, evaluations: tuple[Evaluation, ...]) -> dict[str, float]:
+        """The scores on the study's own test split."""
+        return next((e.scores for e in evaluations if e.dataset == self.spec.dataset), {})
+
+    def best(self) -> Best | None:
+        """The best complete trial so far."""
+        if self.progress.best is None:
+            return None
+        number, value = self.progress.best
+        return Best(number, value, self.metric.name, self.starts[number].config)
+
+    # ---------------------------------------------------------------- around
+
+    def flush(self, only_after: float = 0.0) -> None:
+        """Make everything durable, unless that was done less than ``only_after`` seconds ago."""
+        if time.monotonic() - self.flushed >= only_after:
+            self.recorder.flush()
+            self.flushed = time.monotonic()
+
+    def tell_plugins(self, hook: str, **facts: Any) -> None:
+        """Call an event hook; a listener that raises is named and otherwise ignored."""
+        try:
+            getattr(catalogue().manager.hook, hook)(**facts)
+        except Exception as error:  # noqa: BLE001  foreign code
+            warnings.warn(f"a {hook} hook raised {error!r}", stacklevel=2)
+
+    @contextmanager
+    def signals(self) -> Iterator[None]:
+        """Ctrl-C and SIGTERM once: checkpoint and stop. Twice: stop now."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def handle(number: int, frame: FrameType | None) -> None:
+            if self.progress.stopping == "interrupted":
+                raise KeyboardInterrupt
+            self.progress.stopping = "interrupted"
+            self.progress.message = "interrupted"
+            self.observer.notice(
+                "Stopping: running trials are checkpointed at their next report. "
+                "Press Ctrl-C again to stop now."
+            )
+
+        before = {s: signal.signal(s, handle) for s in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)

@@ -1,0 +1,71 @@
+"""The common types of problem. A plugin may bring its own beside these."""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torch.nn import functional
+
+from automl.core.cards import Metric
+from automl.core.data import Batch, ExampleScores, Outputs, Problem
+
+
+def cross_entropy(outputs: Outputs, batch: Batch) -> Tensor:
+    """Mean cross-entropy of ``outputs["logits"]`` (batch, classes) with ``batch["target"]``."""
+    return functional.cross_entropy(outputs["logits"], batch["target"])
+
+
+def classification_scores(outputs: Outputs, batch: Batch) -> ExampleScores:
+    """Accuracy and negative log-likelihood per example."""
+    logits, target = outputs["logits"], batch["target"]
+    return {
+        "accuracy": (logits.argmax(-1) == target).float(),
+        "nll": functional.cross_entropy(logits, target, reduction="none"),
+    }
+
+
+def squared_error(outputs: Outputs, batch: Batch) -> Tensor:
+    """Mean squared error of ``outputs["value"]`` against ``batch["target"]``, same shape."""
+    return functional.mse_loss(outputs["value"], batch["target"])
+
+
+def regression_scores(outputs: Outputs, batch: Batch) -> ExampleScores:
+    """Squared and absolute error per example, averaged over its components."""
+    error = (outputs["value"] - batch["target"]).flatten(1)
+    return {"mse": error.square().mean(-1), "mae": error.abs().mean(-1)}
+
+
+CLASSIFICATION_METRICS = (
+    Metric("accuracy", "max", "share", "predictions that are right"),
+    Metric("nll", "min", "nats", "mean negative log-likelihood of the right class"),
+)
+REGRESSION_METRICS = (
+    Metric("mse", "min", "target unit squared", "mean squared error"),
+    Metric("mae", "min", "target unit", "mean absolute error"),
+)
+
+
+def classification(name: str, inputs: str) -> Problem:
+    """A classification problem whose batch holds ``inputs`` under ``x``."""
+    batch = {"x": inputs, "target": "int64 (batch,), a class from 0"}
+    return Problem(name, CLASSIFICATION_METRICS, batch, cross_entropy, classification_scores)
+
+
+def regression(name: str, inputs: str, target: str) -> Problem:
+    """A regression problem whose batch holds ``inputs`` under ``x``."""
+    batch = {"x": inputs, "target": target}
+    return Problem(name, REGRESSION_METRICS, batch, squared_error, regression_scores)
+
+
+TABULAR_CLASSIFICATION = classification("tabular-classification", "float32 (batch, features)")
+IMAGE_CLASSIFICATION = classification(
+    "image-classification", "float32 (batch, channels, height, width)"
+)
+SEQUENCE_CLASSIFICATION = classification(
+    "sequence-classification", "float32 (batch, steps, features)"
+)
+TABULAR_REGRESSION = regression(
+    "tabular-regression", "float32 (batch, features)", "float32 (batch, outputs)"
+)
+FORECASTING = regression(
+    "forecasting", "float32 (batch, steps, series)", "float32 (batch, horizon, series)"
+)

@@ -1,0 +1,116 @@
+"""Optuna's samplers and pruners as this engine uses them."""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from typing import Any, Literal, cast
+
+import optuna
+from optuna.trial import BaseTrial, FrozenTrial
+
+SamplerName = Literal["tpe", "random", "qmc"]
+PrunerName = Literal["none", "median", "asha"]
+SAMPLERS: tuple[SamplerName, ...] = ("tpe", "random", "qmc")
+PRUNERS: tuple[PrunerName, ...] = ("median", "asha", "none")
+
+
+def derived_seed(seed: int, *what: object) -> int:
+    """A 31-bit seed for one purpose, from the study's seed."""
+    text = ":".join(map(str, (seed, *what)))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") >> 1
+
+
+class SeededTPESampler(optuna.samplers.TPESampler):
+    """TPE whose random stream depends only on the study's seed and the trial's number.
+
+    So a resumed search proposes what an uninterrupted one would have, and nothing about the
+    sampler has to be stored. Parameters are modelled in groups: Optuna's default falls back to
+    independent sampling on conditional spaces.
+    """
+
+    def __init__(self, seed: int, parallel: bool) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            super().__init__(seed=seed, multivariate=True, group=True, constant_liar=parallel)
+        self._study_seed = seed
+
+    def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
+        """Reseed for this trial, then do as TPE does."""
+        reseed(self, derived_seed(self._study_seed, "tpe", trial.number))
+        super().before_trial(study, trial)
+
+
+class SeededRandomSampler(optuna.samplers.RandomSampler):
+    """Random search whose stream depends only on the study's seed and the trial's number."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__(seed)
+        self._study_seed = seed
+
+    def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
+        """Reseed for this trial."""
+        reseed(self, derived_seed(self._study_seed, "random", trial.number))
+        super().before_trial(study, trial)
+
+
+def reseed(sampler: Any, seed: int) -> None:
+    """Seed a sampler's generators in place.
+
+    Optuna offers ``reseed_rng()`` without a seed only; a test pins the attribute names.
+    """
+    sampler._rng.rng.seed(seed)
+    inner = getattr(sampler, "_random_sampler", None)
+    if inner is not None:
+        inner._rng.rng.seed(seed ^ 0x5EED)
+
+
+def make_sampler(name: SamplerName, seed: int, parallel: bool) -> optuna.samplers.BaseSampler:
+    """The sampler of that name; ``parallel`` lets TPE account for trials still running."""
+    if name == "tpe":
+        return SeededTPESampler(seed, parallel)
+    if name == "random":
+        return SeededRandomSampler(seed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        return optuna.samplers.QMCSampler(
+            scramble=True,
+            seed=seed,
+            independent_sampler=SeededRandomSampler(seed),
+            warn_independent_sampling=False,
+        )
+
+
+def make_pruner(name: PrunerName, steps: int, warmup: float) -> optuna.pruners.BasePruner:
+    """The pruner of that name; no trial is pruned before ``warmup`` (a share) of its steps."""
+    first = max(1, round(steps * warmup))
+    if name == "median":
+        return optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=first)
+    if name == "asha":
+        return optuna.pruners.SuccessiveHalvingPruner(min_resource=first, reduction_factor=3)
+    return optuna.pruners.NopPruner()
+
+
+class PinnedTrial:
+    """A trial whose ``pinned`` parameters have the user's values and leave the search space."""
+
+    def __init__(self, trial: BaseTrial, pinned: dict[str, Any]) -> None:
+        self._trial = trial
+        self._pinned = pinned
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._trial, name)
+        if not name.startswith("suggest_"):
+            return found
+
+        def suggest(parameter: str, *args: Any, **kwargs: Any) -> Any:
+            if parameter in self._pinned:
+                return self._pinned[parameter]
+            return found(parameter, *args, **kwargs)
+
+        return suggest
+
+
+def pin(trial: BaseTrial, pinned: dict[str, Any]) -> BaseTrial:
+    """``trial`` itself, or a ``PinnedTrial`` around it if anything is pinned."""
+    return cast("BaseTrial", PinnedTrial(trial, pinned)) if pinned else trial

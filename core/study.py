@@ -1,0 +1,91 @@
+"""What a search is asked to do, and what it found."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+from automl.core.data import Scores
+from automl.core.errors import BudgetError
+from automl.core.record import StudyState
+from automl.core.sampling import PRUNERS, SAMPLERS
+from automl.core.settings import Settings, setting
+
+
+@dataclass(frozen=True)
+class SearchSettings(Settings):
+    """How a search is run; recorded with the study, so that a resumed one runs alike."""
+
+    sampler: str = setting("tpe", choices=SAMPLERS, doc="how configurations are proposed")
+    pruner: str = setting("median", choices=PRUNERS, doc="when hopeless trials are stopped")
+    warmup: float = setting(0.3, low=0, high=1, doc="share of a trial before it may be pruned")
+    seed: int = setting(0, low=0, high=2**31 - 1, doc="seed of the search")
+    executor: str = setting("processes", choices=("processes", "inline"), doc="where trials run")
+    workers: int = setting(0, low=0, high=4096, doc="worker processes; 0: one a core or device")
+    device: str = setting("auto", doc="auto, cpu, cuda or cuda:N")
+    amp: str = setting("off", choices=("off", "bf16", "fp16"), doc="mixed precision")
+    compile: bool = setting(False, doc="compile training steps with torch.compile")
+    trial_timeout: float = setting(0.0, low=0, unit="seconds", doc="wall-clock of a trial; 0: none")
+    stall_timeout: float = setting(
+        600.0, low=0, unit="seconds", doc="longest silence between two reports; 0: none"
+    )
+    memory_mb: int = setting(0, low=0, unit="MB", doc="of a worker; 0: its share of the machine")
+    max_failures: int = setting(5, low=1, doc="equal failures in a row that end the study")
+    full: bool = setting(False, doc="start from the paper's own size")
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a study may spend in all, earlier legs included; ``None`` means no limit.
+
+    ``trials`` counts complete, pruned and failed trials; ``timeout`` is wall-clock seconds.
+    """
+
+    trials: int | None = None
+    timeout: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.trials is not None and self.trials < 1:
+            raise BudgetError(f"trials={self.trials} must be at least 1")
+        if self.timeout is not None and not (math.isfinite(self.timeout) and self.timeout > 0):
+            raise BudgetError(f"timeout={self.timeout:g} must be more than 0 seconds")
+        if self.trials is None and self.timeout is None:
+            raise BudgetError("a search needs a budget: give trials, timeout or both")
+
+
+@dataclass(frozen=True)
+class Best:
+    """The best complete trial of a study."""
+
+    trial: int
+    value: float
+    metric: str
+    config: dict[str, Any]
+    test: Scores = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class StudyResult:
+    """How a study stands when its driver stops."""
+
+    study: int
+    state: StudyState
+    complete: int
+    pruned: int
+    failed: int
+    best: Best | None
+    seconds: float  # wall-clock of this leg
+    message: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The stable machine output of ``search`` and ``resume``."""
+        best = self.best
+        return {
+            "study": self.study,
+            "state": self.state,
+            "trials": {"complete": self.complete, "pruned": self.pruned, "failed": self.failed},
+            "best": None if best is None else vars(best),
+            "seconds": round(self.seconds, 3),
+            "message": self.message,
+        }

@@ -1,0 +1,205 @@
+"""One trial, from a task to its result. Runs in a worker or in the driver's own process."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import nn
+
+from automl.core import checkpoint
+from automl.core.cards import TechniqueCard
+from automl.core.data import Dataset, SplitName
+from automl.core.discovery import catalogue
+from automl.core.errors import AutoMLError, CheckpointError, TrialError
+from automl.core.plugin import Plugin
+from automl.core.profile import macs, parameter_count
+from automl.core.record import Evaluation, Failure, TrialEnd, TrialState
+from automl.core.run import Decision, Report, Run, Stop
+from automl.core.technique import Technique
+
+STATES: dict[Decision, TrialState] = {
+    "continue": "complete",
+    "stop": "complete",
+    "prune": "pruned",
+    "interrupt": "interrupted",
+}
+
+
+@dataclass(frozen=True)
+class TrialTask:
+    """All that a worker needs to run one trial; plain values only, so it travels anywhere."""
+
+    plugin: str
+    dataset: str
+    config: dict[str, Any]
+    number: int
+    seed: int
+    folder: str  # of the study's artifacts
+    techniques: dict[str, dict[str, Any]] = field(default_factory=dict)
+    device: str = "cpu"
+    amp: Literal["off", "bf16", "fp16"] = "off"
+    compile: bool = False
+    evaluate: tuple[tuple[str, SplitName], ...] = ()  # (dataset, split) to score after the fit
+
+    @property
+    def weights(self) -> Path:
+        """Where the fitted model's weights go."""
+        return Path(self.folder) / f"trial-{self.number:05d}.safetensors"
+
+    @property
+    def checkpoint(self) -> Path:
+        """Where an unfinished fit is kept."""
+        return Path(self.folder) / f"trial-{self.number:05d}.checkpoint.safetensors"
+
+
+def run_trial(task: TrialTask, on_report: Callable[[Report], Decision]) -> TrialEnd:
+    """Build, fit and keep one model; whatever goes wrong becomes a failed trial, not an error."""
+    started = time.monotonic()
+    try:
+        end = fit(task, on_report, started)
+    except (Exception, SystemExit) as error:  # noqa: BLE001  the boundary to foreign code
+        failure = Failure(type(error).__name__, str(error), traceback.format_exc(limit=-12))
+        end = TrialEnd(task.number, "failed", seconds=time.monotonic() - started, failure=failure)
+    if end.state != "interrupted":
+        task.checkpoint.unlink(missing_ok=True)
+    return end
+
+
+def fit(task: TrialTask, on_report: Callable[[Report], Decision], started: float) -> TrialEnd:
+    """The happy path of ``run_trial``."""
+    plugin, dataset = catalogue().plugin(task.plugin), catalogue().dataset(task.dataset)
+    config = type(plugin.defaults).from_dict(task.config)
+    device = torch.device(task.device)
+    seed_everything(task.seed)
+    model = plugin.build(config, dataset.info).to(device)
+    run = Run(
+        dataset,
+        task.seed,
+        device,
+        techniques=make_techniques(task),
+        amp=task.amp,
+        compile=task.compile,
+        on_report=checked(dataset, on_report),
+        checkpoint_path=task.checkpoint,
+    )
+    decision = fitted(plugin, model, config, run)
+    if not run.history:
+        raise TrialError("fit returned without a report: call run.report at least once")
+    last, state = run.history[-1], STATES[decision]
+    end = TrialEnd(
+        task.number,
+        state,
+        value=last.scores[dataset.problem.objective.name],
+        scores=last.scores,
+        step=last.step,
+        parameters=parameter_count(model),
+        stopped="budget" if decision == "stop" else "",
+    )
+    if state != "complete":
+        return finished(end, started)
+    size = checkpoint.save_weights(task.weights, model, {"plugin": plugin.name})
+    digest = hashlib.sha256(task.weights.read_bytes()).hexdigest()
+    evaluations = tuple(
+        evaluate(plugin, model, config, name, split) for name, split in task.evaluate
+    )
+    kept = {"weights": task.weights, "weights_bytes": size, "weights_sha256": digest}
+    return finished(end, started, evaluations=evaluations, **kept)
+
+
+def finished(end: TrialEnd, started: float, **changes: Any) -> TrialEnd:
+    """``end`` with its duration and whatever else is known now."""
+    return TrialEnd(**{**vars(end), **changes, "seconds": time.monotonic() - started})
+
+
+def fitted(plugin: Plugin[Any, Any], model: nn.Module, config: Any, run: Run) -> Decision:
+    """Fit, continuing from a checkpoint if there is a sound one; return how the fit ended."""
+    try:
+        plugin.fit(model, config, run)
+    except Stop as stop:
+        return stop.decision
+    except CheckpointError as error:
+        if run.checkpoint_path is None or not run.checkpoint_path.exists() or run.history:
+            raise
+        # A damaged checkpoint costs the work since the start, not the trial.
+        print(f"starting over: {error}")  # noqa: T201  goes to the trial's log
+        run.checkpoint_path.unlink()
+        seed_everything(run.seed)
+        fresh = plugin.build(config, run.data.info)
+        model.load_state_dict(fresh.state_dict())
+        return fitted(plugin, model, config, run)
+    return "continue"
+
+
+def checked(
+    dataset: Dataset, on_report: Callable[[Report], Decision]
+) -> Callable[[Report], Decision]:
+    """``on_report`` behind a check that exactly the problem's metrics are reported."""
+    names = {metric.name for metric in dataset.problem.metrics}
+
+    def check(report: Report) -> Decision:
+        if report.scores.keys() != names:
+            raise TrialError(
+                f"reported {sorted(report.scores)} at step {report.step}, but the metrics of "
+                f"{dataset.problem.name!r} are {sorted(names)}"
+            )
+        return on_report(report)
+
+    return check
+
+
+def make_techniques(task: TrialTask) -> tuple[Technique, ...]:
+    """The techniques of a task, with their settings and a seed each."""
+    made = []
+    for position, (name, settings) in enumerate(task.techniques.items()):
+        kind: type[Technique] = catalogue().card(TechniqueCard, name).load()
+        chosen = type(kind.defaults).from_dict(settings)
+        made.append(kind(chosen, task.seed + 1 + position))
+    return tuple(made)
+
+
+def evaluate(
+    plugin: Plugin[Any, Any], model: nn.Module, config: Any, name: str, split: SplitName
+) -> Evaluation:
+    """Score a fitted model on one split of a dataset; a refusal becomes the reason."""
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    try:
+        data = catalogue().dataset(name)
+        return Evaluation(name, split, plugin.evaluate(model, config, data.split(split).to(device)))
+    except AutoMLError as error:
+        return Evaluation(name, split, {}, str(error))
+
+
+def load_model(task: TrialTask) -> tuple[Plugin[Any, Any], nn.Module, Any, Dataset]:
+    """The fitted model of a finished trial: plugin, model, config and dataset.
+
+    Raises:
+        CheckpointError: if the weights are missing, damaged or of another model.
+    """
+    plugin, dataset = catalogue().plugin(task.plugin), catalogue().dataset(task.dataset)
+    config = type(plugin.defaults).from_dict(task.config)
+    model: nn.Module = plugin.build(config, dataset.info)
+    checkpoint.load_weights(task.weights, model)
+    return plugin, model.to(torch.device(task.device)).eval(), config, dataset
+
+
+def examine(task: TrialTask) -> tuple[tuple[Evaluation, ...], int]:
+    """Score a finished trial's model on ``task.evaluate`` and count its multiply-accumulates."""
+    plugin, model, config, dataset = load_model(task)
+    found = tuple(evaluate(plugin, model, config, name, split) for name, split in task.evaluate)
+    return found, macs(model.cpu(), plugin.example(config, dataset.info))
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Python's, NumPy's and torch's global generators (build and dropout draw from them)."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)

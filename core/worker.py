@@ -1,0 +1,66 @@
+"""A worker process: takes tasks from a pipe, runs them, reports back. Started by executors."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import threading
+import time
+import traceback
+from multiprocessing.connection import Connection
+from typing import Any
+
+PARENT_CHECK_SECONDS = 1.0
+
+
+def main(handle: int, log: str, threads: int) -> None:
+    """Serve tasks until the pipe closes. Output goes to the file ``log``."""
+    with open(log, "ab", buffering=0) as file:
+        os.dup2(file.fileno(), sys.stdout.fileno())
+        os.dup2(file.fileno(), sys.stderr.fileno())
+    threading.Thread(target=die_with_parent, args=(os.getppid(),), daemon=True).start()
+    pipe: Connection[Any, Any] = Connection(handle)
+    # When the driver is gone, whatever it had is in the database.
+    with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
+        serve(pipe, threads)
+
+
+def serve(pipe: Connection[Any, Any], threads: int) -> None:
+    """Answer ``("fit", task)`` with reports and an end, ``("examine", task)`` with scores."""
+    import torch  # only now: tasks can queue in the open pipe meanwhile
+
+    from automl.core.run import Decision, Report
+    from automl.core.trial import examine, run_trial
+
+    torch.set_num_threads(threads)
+    pipe.send(("ready", None))
+    while True:
+        kind, task = pipe.recv()
+
+        def on_report(report: Report) -> Decision:
+            pipe.send(("report", report))
+            decision: Decision = pipe.recv()
+            return decision
+
+        if kind == "fit":
+            end = run_trial(task, on_report)
+            sys.stdout.flush()
+            pipe.send(("end", end))
+            continue
+        try:
+            pipe.send(("examined", examine(task)))
+        except Exception as error:  # noqa: BLE001  the boundary to foreign code
+            traceback.print_exc()
+            pipe.send(("refused", f"{type(error).__name__}: {error}"))
+
+
+def die_with_parent(parent: int) -> None:
+    """End this process when its driver is gone, even inside a fit that never reports."""
+    while os.getppid() == parent:
+        time.sleep(PARENT_CHECK_SECONDS)
+    os._exit(3)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), sys.argv[2], int(sys.argv[3]))
