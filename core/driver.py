@@ -138,7 +138,7 @@ class Driver:
 
     # ---------------------------------------------------------------- the life of a study
 
-    def restore(self, past: list[PastTrial], spent: float = 0.0) -> None:
+    def restore(self, past: list[PastTrial], spent: float) -> None:
         """Take in what earlier legs recorded; ``spent`` is their wall-clock in seconds."""
         self.plan.restore(past)
         self.spent = spent
@@ -244,7 +244,7 @@ class Driver:
         """What a worker needs to run ``trial``."""
         evaluate = self.spec.settings.get("evaluate", {}).get(trial.label, ())
         return TrialTask(
-            plugin=self.spec.plugin,
+            plugin=self.spec.settings["reference"],
             dataset=self.spec.dataset,
             config=trial.config,
             number=trial.number,
@@ -284,9 +284,13 @@ class Driver:
         self.watch_failures(end)
         best = self.progress.best[0] if self.progress.best else None
         self.observer.trial_ended(end, best)
-        trial = {"number": end.number, "state": end.state, "value": end.value}
+        trial = {
+            "number": end.number,
+            "state": end.state,
+            "value": end.value,
+            "config": self.starts[end.number].config,
+        }
         facts = {"id": self.study, "name": self.spec.name}
-        trial["config"] = self.starts[end.number].config
         self.tell_plugins("trial_finished", study=facts, trial=trial)
 
     def watch_failures(self, end: TrialEnd) -> None:
@@ -389,9 +393,11 @@ class Driver:
 
     def flush(self, only_after: float = 0.0) -> None:
         """Make everything durable, unless that was done less than ``only_after`` seconds ago."""
-        if time.monotonic() - self.flushed >= only_after:
+        now = time.monotonic()
+        if now - self.flushed >= only_after:
+            self.recorder.tick(self.study, self.spent + now - self.started)
             self.recorder.flush()
-            self.flushed = time.monotonic()
+            self.flushed = now
 
     def tell_plugins(self, hook: str, **facts: Any) -> None:
         """Call an event hook; a listener that raises is named and otherwise ignored."""

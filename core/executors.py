@@ -59,7 +59,7 @@ class InlineExecutor:
     slots = 1
 
     def __init__(self, device: str) -> None:
-        self.devices = (device,)
+        self.devices: tuple[str, ...] = (device,)
         self._task: TrialTask | None = None
 
     def running(self) -> dict[int, float]:

@@ -47,7 +47,7 @@ class StudySpec:
 
     name: str
     kind: Literal["search", "claim"]
-    plugin: str  # the name, or the folder of an unpackaged plugin
+    plugin: str
     plugin_version: int
     paper: dict[str, Any]
     code: dict[str, str]  # file name -> source text, every file of the plugin's package
@@ -55,7 +55,7 @@ class StudySpec:
     info: dict[str, Any]  # DataInfo.to_dict()
     metrics: tuple[tuple[str, str, str], ...]  # (name, goal, unit); the first is the objective
     space: dict[str, Any]  # parameter -> Optuna distribution as JSON
-    settings: dict[str, Any]  # SearchSettings.to_dict()
+    settings: dict[str, Any]  # "search", "base", "pinned", "techniques", "reference", "evaluate"
     environment: dict[str, Any]
     trials: int | None  # budget; None: unlimited
     timeout: float | None  # seconds; None: unlimited
@@ -120,6 +120,12 @@ class Recorder(Protocol):
 
     def spec(self, study: int) -> StudySpec:
         """What was recorded at creation, with the current budgets."""
+
+    def spent(self, study: int) -> float:
+        """Wall-clock seconds of its earlier legs, as last told by ``tick`` or ``close_study``."""
+
+    def tick(self, study: int, seconds: float) -> None:
+        """The study's wall-clock so far; written with the next flush."""
 
     def past(self, study: int) -> list[PastTrial]:
         """All its trials by number. Those still running when their driver died are interrupted."""
