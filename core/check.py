@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import optuna
 import torch
@@ -89,7 +89,8 @@ class Case:
             for name, limit in limits.items()
             if name in names
         }
-        return dataclasses.replace(self.plugin.defaults, **changes)
+        short: Settings = dataclasses.replace(self.plugin.defaults, **changes)
+        return short
 
     def build(self, seed: int = 0) -> nn.Module:
         """An untrained model of the short setting."""
@@ -165,13 +166,13 @@ def bad_config_is_refused_by_name(case: Case) -> None:
 
 def bad_value(field: dataclasses.Field[Any]) -> Any:
     """A value that a field's declaration forbids."""
-    rules = field.metadata
+    rules, kind = field.metadata, cast("Callable[[float], Any]", type(field.default))
     if rules.get("choices"):
         return "no such choice"
     if rules.get("low") is not None:
-        return type(field.default)(rules["low"] - 1)
+        return kind(rules["low"] - 1)
     if rules.get("high") is not None:
-        return type(field.default)(rules["high"] + 1)
+        return kind(rules["high"] + 1)
     assert isinstance(field.default, bool), f"{field.name!r} is searched but declares no limits"
     return "neither true nor false"
 

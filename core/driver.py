@@ -145,7 +145,7 @@ class Driver:
         for trial in past:
             self.starts[trial.start.number] = trial.start
             self.progress.handed_out += 1
-            if trial.tested:
+            if any(e.dataset == self.spec.dataset for e in trial.evaluations):
                 self.tested.add(trial.start.number)
             if trial.state in FINISHED:
                 self.progress.count(trial.state)

@@ -102,7 +102,55 @@ class PastTrial:
     value: float | None
     seconds: float
     reports: dict[int, float] = field(default_factory=dict)  # step -> objective
-    tested: bool = False  # its model has seen the study's test split
+    evaluations: tuple[Evaluation, ...] = ()
+
+
+@dataclass(frozen=True)
+class BarResult:
+    """One bar of a claim: the mean over seeds against its bound; ``met`` is None without numbers."""
+
+    run: str
+    metric: str
+    on: str
+    bar: str  # in words
+    ours: float | None
+    spread: float | None  # standard deviation over seeds
+    rival: float | None  # mean of what the bound is relative to
+    bound: float | None
+    met: bool | None
+    paper: str = ""
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """The mean scores of one run (or control) on one dataset's test split; ``reason`` if n/a."""
+
+    run: str
+    on: str
+    scores: Scores
+    spread: Scores
+    seeds: int
+    reason: str = ""
+    tuned: dict[str, Any] = field(default_factory=dict)
+    seconds: float | None = None  # mean wall-clock of a fit
+
+
+@dataclass(frozen=True)
+class ClaimVerdict:
+    """What became of a claim, with the evidence."""
+
+    plugin: str
+    plugin_version: int
+    code_hash: str
+    claim: str
+    statement: str
+    source: str
+    scale: str
+    verdict: str
+    bars: tuple[BarResult, ...]
+    runs: tuple[RunResult, ...]
+    studies: tuple[int, ...]
+    command: str
 
 
 class Recorder(Protocol):
@@ -158,6 +206,12 @@ class Recorder(Protocol):
         Raises:
             DatabaseError: if it cannot be written; nothing of it is then half-written.
         """
+
+    def find_study(self, name: str) -> int | None:
+        """The newest study of that name."""
+
+    def record_claim(self, verdict: ClaimVerdict) -> None:
+        """Record what became of a claim. Durable at once."""
 
     def folder(self, study: int) -> Path:
         """Where the study's artifacts lie (absolute)."""

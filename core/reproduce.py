@@ -1,0 +1,250 @@
+"""Check a paper's claims: train both sides, compare on the test split, keep the evidence."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import statistics
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from automl.core.claims import Bar, Claim, ClaimRun, Verdict
+from automl.core.data import Scores
+from automl.core.discovery import catalogue
+from automl.core.driver import Observer
+from automl.core.errors import UnknownName, did_you_mean
+from automl.core.plugin import Plugin
+from automl.core.provenance import code_hash, source
+from automl.core.record import (
+    BarResult,
+    ClaimVerdict,
+    Evaluation,
+    PastTrial,
+    Recorder,
+    RunResult,
+    TrialStart,
+)
+from automl.core.search import ListJob, resume, run_list
+from automl.core.study import SearchSettings
+
+
+@dataclass(frozen=True)
+class Request:
+    """Which claims of a plugin to check. ``fresh`` trains again what is already on record."""
+
+    plugin: str
+    claims: tuple[str, ...] = ()  # names; empty: all of the scale
+    scale: str = "small"
+    fresh: bool = False
+    settings: SearchSettings = SearchSettings()
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A run with one choice of its tuned settings."""
+
+    run: ClaimRun
+    tuned: tuple[tuple[str, Any], ...]
+
+    @property
+    def label(self) -> str:
+        """Distinguishes the variant among the trials on one dataset."""
+        config = json.dumps(replace(self.run.config, **dict(self.tuned)).to_dict(), sort_keys=True)
+        return f"{self.run.label} {hashlib.sha256(config.encode()).hexdigest()[:8]}"
+
+    def trials(self) -> list[TrialStart]:
+        """One trial per seed."""
+        config = replace(self.run.config, **dict(self.tuned)).to_dict()
+        return [TrialStart(0, seed, {}, config, label=self.label) for seed in range(self.run.seeds)]
+
+
+def reproduce(
+    request: Request, recorder: Recorder, observer: Observer | None = None
+) -> list[ClaimVerdict]:
+    """Train whatever is not on record yet and judge the claims, in order.
+
+    Finished fits of the same code are taken from the database, unfinished ones continued.
+
+    Raises:
+        UnknownName: if the plugin has no such claim.
+        KeyboardInterrupt: if training was interrupted; a repeated call goes on from there.
+    """
+    plugin = catalogue().plugin(request.plugin)
+    claims = chosen_claims(plugin, request)
+    variants: dict[str, list[Variant]] = defaultdict(list)  # by dataset
+    for run in (run for claim in claims for run in claim.runs):
+        for variant in variants_of(run):
+            if variant.label not in {known.label for known in variants[run.dataset]}:
+                variants[run.dataset].append(variant)
+    evaluate = datasets_to_score(claims)
+    results: dict[tuple[str, str], list[PastTrial]] = {}
+    studies: dict[str, int] = {}
+    for dataset, some in variants.items():
+        studies[dataset] = train(request, dataset, some, evaluate, recorder, observer)
+        for trial in recorder.past(studies[dataset]):
+            results.setdefault((dataset, trial.start.label), []).append(trial)
+    verdicts = [judge(plugin, claim, results, studies) for claim in claims]
+    for verdict in verdicts:
+        recorder.record_claim(verdict)
+    return verdicts
+
+
+def chosen_claims(plugin: Plugin[Any, Any], request: Request) -> list[Claim]:
+    """The claims of the request's scale, or those named."""
+    offered = [claim for claim in plugin.claims if claim.scale == request.scale]
+    names = [claim.name for claim in offered]
+    for name in request.claims:
+        if name not in names:
+            raise UnknownName(
+                f"plugin {plugin.name!r} has no {request.scale} claim named {name!r}."
+                f"{did_you_mean(name, names)} Known: {', '.join(names) or 'none'}."
+            )
+    return [claim for claim in offered if not request.claims or claim.name in request.claims]
+
+
+def variants_of(run: ClaimRun) -> list[Variant]:
+    """Every combination of the run's tuned settings."""
+    choices = itertools.product(*run.tune.values())
+    return [Variant(run, tuple(zip(run.tune, choice, strict=True))) for choice in choices]
+
+
+def datasets_to_score(claims: Iterable[Claim]) -> dict[tuple[str, str], tuple[str, ...]]:
+    """For each (dataset, label), all datasets that some claim wants it scored on."""
+    wanted: dict[tuple[str, str], dict[str, None]] = defaultdict(dict)
+    for run in (run for claim in claims for run in claim.runs):
+        for variant in variants_of(run):
+            wanted[run.dataset, variant.label] |= dict.fromkeys(run.scored_on)
+    return {key: tuple(names) for key, names in wanted.items()}
+
+
+def train(
+    request: Request,
+    dataset: str,
+    variants: list[Variant],
+    evaluate: dict[tuple[str, str], tuple[str, ...]],
+    recorder: Recorder,
+    observer: Observer | None,
+) -> int:
+    """Run all fits on one dataset as one study, or find or continue it; return its id."""
+    trials = tuple(trial for variant in variants for trial in variant.trials())
+    scored = {variant.label: evaluate[dataset, variant.label] for variant in variants}
+    card = catalogue().plugin_card(request.plugin)
+    content = json.dumps(
+        [[vars(trial) for trial in trials], scored, code_hash(source(card))], sort_keys=True
+    )
+    digest = hashlib.sha256(content.encode()).hexdigest()[:8]
+    name = f"claims of {card.name} on {dataset} ({request.scale}, {digest})"
+    known = None if request.fresh else recorder.find_study(name)
+    if known is None:
+        job = ListJob(request.plugin, dataset, trials, scored, request.settings, name)
+        result = run_list(job, recorder, observer)
+    elif all(t.state in ("complete", "failed") for t in recorder.past(known)) and len(
+        recorder.past(known)
+    ) == len(trials):
+        return known
+    else:
+        result = resume(known, recorder, observer=observer)
+    if result.state == "interrupted":
+        raise KeyboardInterrupt
+    return result.study
+
+
+def judge(
+    plugin: Plugin[Any, Any],
+    claim: Claim,
+    results: dict[tuple[str, str], list[PastTrial]],
+    studies: dict[str, int],
+) -> ClaimVerdict:
+    """Compare the means over seeds with the claim's bars."""
+    rows: list[RunResult] = []
+    for run in claim.runs:
+        rows += summarise(plugin, run, results)
+    datasets = {name for run in claim.runs for name in run.scored_on}
+    for label, control in claim.controls.items():
+        for name in sorted(datasets):
+            scores = control(catalogue().dataset(name).split("test"))
+            rows.append(RunResult(label, name, scores, {}, 0))
+    bars = tuple(measure(bar, claim, rows) for bar in claim.bars)
+    verdict: Verdict = "not reproduced"
+    if any(bar.met is None for bar in bars):
+        verdict = "inconclusive"
+    elif all(bar.met for bar in bars):
+        verdict = "reproduced"
+    full = " --full" if claim.scale == "full" else ""
+    return ClaimVerdict(
+        plugin=plugin.name,
+        plugin_version=plugin.card.version,
+        code_hash=code_hash(source(plugin.card)),
+        claim=claim.name,
+        statement=claim.statement,
+        source=claim.source,
+        scale=claim.scale,
+        verdict=verdict,
+        bars=bars,
+        runs=tuple(rows),
+        studies=tuple(sorted({studies[run.dataset] for run in claim.runs})),
+        command=f"automl reproduce {plugin.name} --claim {claim.name}{full}",
+    )
+
+
+def summarise(
+    plugin: Plugin[Any, Any], run: ClaimRun, results: dict[tuple[str, str], list[PastTrial]]
+) -> list[RunResult]:
+    """The best variant of a run, scored on each of its datasets."""
+    goal = catalogue().dataset(run.dataset).problem.objective.goal
+    candidates = []
+    for variant in variants_of(run):
+        trials = results.get((run.dataset, variant.label), [])
+        values = [trial.value for trial in trials if trial.value is not None]
+        if len(values) == run.seeds:
+            candidates.append((statistics.fmean(values), variant, trials))
+    if not candidates:
+        reason = "not every seed gave a result"
+        return [RunResult(run.label, name, {}, {}, 0, reason) for name in run.scored_on]
+    pick = max if goal == "max" else min
+    _, variant, trials = pick(candidates, key=lambda candidate: candidate[0])
+    return [row(run, variant, trials, name) for name in run.scored_on]
+
+
+def row(run: ClaimRun, variant: Variant, trials: list[PastTrial], name: str) -> RunResult:
+    """Means and standard deviations over the seeds of one variant on one dataset."""
+    found: list[Evaluation] = [
+        e for trial in trials for e in trial.evaluations if e.dataset == name and e.split == "test"
+    ]
+    seconds = statistics.fmean(trial.seconds for trial in trials)
+    tuned = dict(variant.tuned)
+    missing = [e.reason for e in found if e.reason]
+    if missing or not found:
+        reason = missing[0] if missing else "not evaluated"
+        return RunResult(run.label, name, {}, {}, 0, reason, tuned, seconds)
+    means: Scores = {k: statistics.fmean(e.scores[k] for e in found) for k in found[0].scores}
+    spread: Scores = {k: statistics.pstdev([e.scores[k] for e in found]) for k in means}
+    return RunResult(run.label, name, means, spread, len(found), "", tuned, seconds)
+
+
+def measure(bar: Bar, claim: Claim, rows: list[RunResult]) -> BarResult:
+    """One bar against the rows."""
+    trained_on = {run.label: run.dataset for run in claim.runs}
+    on = bar.on or trained_on[bar.run]
+
+    def mean(label: str) -> tuple[float | None, float | None]:
+        for found in rows:
+            if found.run == label and found.on == on and bar.metric in found.scores:
+                return found.scores[bar.metric], found.spread.get(bar.metric)
+        return None, None
+
+    ours, spread = mean(bar.run)
+    rival = mean(bar.relative_to)[0] if bar.relative_to else None
+    factor = bar.at_least if bar.at_least is not None else bar.at_most
+    bound = factor if not bar.relative_to else None
+    if rival is not None and factor is not None:
+        bound = factor * rival
+    met = None
+    if ours is not None and bound is not None:
+        met = ours >= bound if bar.at_least is not None else ours <= bound
+    return BarResult(
+        bar.run, bar.metric, on, bar.text(), ours, spread, rival, bound, met, bar.paper
+    )
