@@ -107,7 +107,7 @@ class PastTrial:
 
 @dataclass(frozen=True)
 class BarResult:
-    """One bar of a claim: the mean over seeds against its bound; ``met`` is None without numbers."""
+    """One bar of a claim: mean over seeds against its bound; ``met`` is None without numbers."""
 
     run: str
     metric: str

@@ -8,7 +8,7 @@ import json
 import statistics
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from automl.core.claims import Bar, Claim, ClaimRun, Verdict
@@ -39,7 +39,7 @@ class Request:
     claims: tuple[str, ...] = ()  # names; empty: all of the scale
     scale: str = "small"
     fresh: bool = False
-    settings: SearchSettings = SearchSettings()
+    settings: SearchSettings = field(default_factory=SearchSettings)
 
 
 @dataclass(frozen=True)

@@ -192,10 +192,11 @@ def load_model(task: TrialTask) -> tuple[Plugin[Any, Any], nn.Module, Any, Datas
 
 
 def examine(task: TrialTask) -> tuple[tuple[Evaluation, ...], int]:
-    """Score a finished trial's model on ``task.evaluate`` and count its multiply-accumulates."""
+    """Score a finished trial's model on ``task.evaluate``; count its work for one example."""
     plugin, model, config, dataset = load_model(task)
     found = tuple(evaluate(plugin, model, config, name, split) for name, split in task.evaluate)
-    return found, macs(model.cpu(), plugin.example(config, dataset.info))
+    one = {key: value[:1] for key, value in plugin.example(config, dataset.info).items()}
+    return found, macs(model.cpu(), one)
 
 
 def seed_everything(seed: int) -> None:
