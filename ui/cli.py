@@ -1,0 +1,452 @@
+"""The ``automl`` command line: thin commands that import what they need when they run."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Optional
+
+import typer
+
+from automl.core.errors import AutoMLError, BudgetError
+
+app = typer.Typer(
+    name="automl",
+    help="Search the architectures of research papers, keep every model, ship the winner.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Start with: [bold]automl search --plugin ptrnet[/bold]",
+)
+db_commands = typer.Typer(help="Look after the model database.", no_args_is_help=True)
+app.add_typer(db_commands, name="db")
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document for machines.")]
+Database = Annotated[
+    Optional[str],  # noqa: UP045  Typer reads the annotation at run time
+    typer.Option(
+        "--db",
+        metavar="URL",
+        help="Model database: a file or a URL. Default: AUTOML_DB, else ./automl.db.",
+    ),
+]
+PluginOption = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option("--plugin", "-p", help="Name (`automl plugins` lists them) or folder (./mine)."),
+]
+
+
+def seconds(text: str | None) -> float | None:
+    """Read ``90``, ``90s``, ``10m``, ``2h`` as seconds.
+
+    Raises:
+        BudgetError: if the text is no duration.
+    """
+    if text is None:
+        return None
+    units = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+    number, unit = (text[:-1], units[text[-1]]) if text[-1:] in units else (text, 1)
+    try:
+        return float(number) * unit
+    except ValueError:
+        raise BudgetError(f"timeout={text!r} must be a duration such as 90, 90s, 10m, 2h") from None
+
+
+@app.command(rich_help_panel="Search")
+def search(
+    plugin: PluginOption = None,
+    dataset: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            "--dataset", "-d", help="What to learn, e.g. [bold]tsp:n=5-10[/]. Default: the paper's."
+        ),
+    ] = None,
+    trials: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(
+            "--trials", "-n", help="Budget: complete, pruned and failed trials. Default: 20."
+        ),
+    ] = None,
+    timeout: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--timeout", "-t", help="Budget: wall-clock, e.g. 90, 10m, 2h."),
+    ] = None,
+    assignments: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option("--set", "-s", metavar="NAME=VALUE", help="Fix a setting; repeatable."),
+    ] = None,
+    technique: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option("--technique", help="Change how models are trained; repeatable."),
+    ] = None,
+    sampler: Annotated[str, typer.Option(help="tpe, random or qmc.")] = "tpe",
+    pruner: Annotated[str, typer.Option(help="median, asha or none.")] = "median",
+    seed: Annotated[int, typer.Option(help="Same seed and one worker: same search.")] = 0,
+    executor: Annotated[str, typer.Option(help="processes, or inline for debugging.")] = (
+        "processes"
+    ),
+    workers: Annotated[int, typer.Option(help="Worker processes; 0: one per core or GPU.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    amp: Annotated[str, typer.Option(help="Mixed precision: off, bf16 or fp16.")] = "off",
+    compile_: Annotated[bool, typer.Option("--compile", help="Use torch.compile.")] = False,
+    trial_timeout: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Wall-clock of one trial; its model so far is kept."),
+    ] = None,
+    stall_timeout: Annotated[
+        str, typer.Option(help="A trial that reports nothing for so long has hung.")
+    ] = "600",
+    memory_mb: Annotated[
+        int, typer.Option(help="Memory of a worker in MB; 0: its share of the machine.")
+    ] = 0,
+    full: Annotated[bool, typer.Option("--full", help="Start from the paper's own size.")] = False,
+    name: Annotated[str, typer.Option(help="Name of the study.")] = "",
+    db: Database = None,
+    json: Json = False,
+) -> None:
+    """Search a plugin's architectures and keep every model.
+
+    [bold]Examples[/]
+
+    automl search --plugin ptrnet
+
+    automl search --plugin ptrnet --dataset tsp:n=5-10 --trials 30
+
+    automl search --plugin ptrnet --set arch=seq2seq --timeout 10m --json
+    """
+    from automl.ui import actions, render
+
+    result = actions.search(
+        plugin,
+        dataset or "",
+        trials=trials,
+        timeout=seconds(timeout),
+        overrides=assignments or [],
+        techniques=technique or [],
+        name=name,
+        db=db,
+        observer=render.observer(),
+        sampler=sampler,
+        pruner=pruner,
+        seed=seed,
+        executor=executor,
+        workers=workers,
+        device=device,
+        amp=amp,
+        compile=compile_,
+        trial_timeout=seconds(trial_timeout) or 0.0,
+        stall_timeout=seconds(stall_timeout) or 0.0,
+        memory_mb=memory_mb,
+        full=full,
+    )
+    finish(render.result(result, db, json), result.state)
+
+
+@app.command(rich_help_panel="Search")
+def resume(
+    study: Annotated[int, typer.Argument(help="The study's number (`automl studies`).")],
+    trials: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option("--trials", "-n", help="New total budget in trials."),
+    ] = None,
+    timeout: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--timeout", "-t", help="New total wall-clock budget."),
+    ] = None,
+    db: Database = None,
+    json: Json = False,
+) -> None:
+    """Continue a study after Ctrl-C, a crash or with a larger budget.
+
+    Budgets are totals of the study: finished trials count and are never run again, unfinished
+    ones go on from their checkpoints.
+
+    [bold]Examples[/]
+
+    automl resume 3
+
+    automl resume 3 --trials 50
+    """
+    from automl.ui import actions, render
+
+    result = actions.resume(
+        study, trials=trials, timeout=seconds(timeout), db=db, observer=render.observer()
+    )
+    finish(render.result(result, db, json), result.state)
+
+
+def finish(text: Any, state: str) -> None:
+    """Exit with 1 when a study failed or was interrupted, so that scripts notice."""
+    if state in ("failed", "interrupted"):
+        raise typer.Exit(1)
+
+
+@app.command(rich_help_panel="Plugins")
+def plugins(
+    check: Annotated[
+        bool, typer.Option("--check", help="Exit with 1 if any plugin is broken.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """List the installed plugins with paper, problems and version; broken ones with the reason."""
+    from automl.ui import listing
+
+    broken = listing.plugins(json)
+    if check and broken:
+        raise typer.Exit(1)
+
+
+@app.command(rich_help_panel="Plugins")
+def datasets(json: Json = False) -> None:
+    """List the datasets with their problem and the plugins that learn it."""
+    from automl.ui import listing
+
+    listing.datasets(json)
+
+
+@app.command("check-plugin", rich_help_panel="Plugins")
+def check_plugin(
+    plugin: Annotated[str, typer.Argument(help="Name or folder.")], json: Json = False
+) -> None:
+    """Run the laws that every plugin obeys, the ONNX one included."""
+    from automl.ui import actions, render
+
+    findings = actions.check_plugin(plugin)
+    if not render.findings(findings, json):
+        raise typer.Exit(1)
+
+
+@app.command("new-plugin", rich_help_panel="Plugins")
+def new_plugin(
+    name: Annotated[str, typer.Argument(help="A Python name, e.g. mynet.")],
+    into: Annotated[Path, typer.Option(help="Folder to write it in.")] = Path("."),
+) -> None:
+    """Write a new plugin that already passes the laws, with its test."""
+    from rich import print as show
+
+    from automl.ui.scaffold import new_plugin as write
+
+    package = write(name, into)
+    shown = package if package.is_absolute() else f"./{package}"
+    show(f"Wrote [bold]{package.parent}[/]. Next:")
+    show(f"  automl check-plugin {shown}")
+    show(f"  automl search --plugin {shown} --trials 5")
+    show(f"  pip install -e {package.parent}   [dim]# then --plugin {name}[/]")
+
+
+@app.command(rich_help_panel="Claims")
+def reproduce(
+    plugin: Annotated[str, typer.Argument(help="The plugin whose paper to check.")],
+    claim: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option("--claim", help="Only this claim; repeatable."),
+    ] = None,
+    full: Annotated[bool, typer.Option("--full", help="The paper's own scale (GPU).")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Train again what is on record.")] = False,
+    workers: Annotated[int, typer.Option(help="Worker processes; 0: one per core or GPU.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    db: Database = None,
+    json: Json = False,
+) -> None:
+    """Check a paper's claims: train both sides, compare, keep the evidence.
+
+    Finished fits of the same code are taken from the database, so an interrupted check goes on
+    where it stopped. Exits with 1 unless every claim is reproduced.
+
+    [bold]Examples[/]
+
+    automl reproduce ptrnet
+
+    automl reproduce ptrnet --claim variable_dictionary --json
+    """
+    from automl.ui import actions, render
+
+    verdicts = actions.reproduce(
+        plugin,
+        claim or [],
+        scale="full" if full else "small",
+        fresh=fresh,
+        db=db,
+        observer=render.observer(),
+        workers=workers,
+        device=device,
+    )
+    render.claims(verdicts, json)
+    if any(verdict["verdict"] != "reproduced" for verdict in verdicts):
+        raise typer.Exit(1)
+
+
+@app.command(rich_help_panel="Claims")
+def claims(
+    plugin: PluginOption = None,
+    markdown: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--markdown", help="Write docs/claims.md (and model cards) from the database."),
+    ] = None,
+    db: Database = None,
+    json: Json = False,
+) -> None:
+    """Show the latest verdict on each claim, with its figures and the command behind it."""
+    from automl.ui import actions, render
+
+    rows = actions.claims(plugin, db=db)
+    if markdown is not None:
+        from automl.ui.claims_page import write
+
+        write(rows, markdown)
+        return
+    render.claims(rows, json)
+
+
+@app.command(rich_help_panel="Models")
+def studies(db: Database = None, json: Json = False) -> None:
+    """List the studies: state, trials done of the budget, best value."""
+    from automl.ui import actions, render
+
+    render.studies(actions.studies(db=db), json)
+
+
+@app.command(rich_help_panel="Models")
+def trials(
+    study: Annotated[int, typer.Argument(help="The study's number.")],
+    limit: Annotated[int, typer.Option(help="How many at most, the best first.")] = 20,
+    db: Database = None,
+    json: Json = False,
+) -> None:
+    """List a study's trials, the best first."""
+    from automl.ui import actions, render
+
+    render.trials(actions.trials(study, limit=limit, db=db), json)
+
+
+@app.command(rich_help_panel="Models")
+def best(
+    plugin: PluginOption = None,
+    dataset: Annotated[Optional[str], typer.Option("--dataset", "-d")] = None,  # noqa: UP045
+    study: Annotated[Optional[int], typer.Option("--study")] = None,  # noqa: UP045
+    db: Database = None,
+    json: Json = False,
+) -> None:
+    """Show the best model of a plugin, a dataset or a study."""
+    from automl.ui import actions, render
+
+    render.trial(actions.best(plugin=plugin, dataset=dataset, study=study, db=db), json)
+
+
+@app.command(rich_help_panel="Models")
+def show(
+    trial: Annotated[str, typer.Argument(help="STUDY/NUMBER such as 3/0, or best.")],
+    plugin: PluginOption = None,
+    code: Annotated[bool, typer.Option("--code", help="Print the plugin's code too.")] = False,
+    db: Database = None,
+    json: Json = False,
+) -> None:
+    """Show one model: configuration, scores, curve, files, exports.
+
+    [bold]Examples[/]
+
+    automl show 3/0
+
+    automl show best --plugin ptrnet --json
+    """
+    from automl.ui import actions, render
+
+    render.trial(actions.show(trial, plugin=plugin, code=code, db=db), json)
+
+
+@app.command(rich_help_panel="Models")
+def probe(
+    trial: Annotated[str, typer.Argument(help="STUDY/NUMBER such as 3/0, or best.")],
+    probe: Annotated[str, typer.Option("--probe", help="Which measurement.")],
+    plugin: PluginOption = None,
+    db: Database = None,
+    json: Json = False,
+) -> None:
+    """Measure a fitted model beyond its metric, e.g. on longer inputs than it was trained on.
+
+    [bold]Example[/]
+
+    automl probe best --plugin ptrnet --probe length_generalisation
+    """
+    from automl.ui import actions, render
+
+    render.numbers(actions.probe(trial, probe, plugin=plugin, db=db), json)
+
+
+@app.command(rich_help_panel="Ship")
+def export(
+    trial: Annotated[str, typer.Argument(help="STUDY/NUMBER such as 3/0, or best.")],
+    plugin: PluginOption = None,
+    target: Annotated[str, typer.Option("--target", help="Kind of runtime.")] = "cpu",
+    into: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--into", help="Folder. Default: exports/STUDY-NUMBER-TARGET."),
+    ] = None,
+    db: Database = None,
+    json: Json = False,
+) -> None:
+    """Export a model as verified ONNX and measure it there.
+
+    [bold]Example[/]
+
+    automl export best --plugin ptrnet --target cpu
+    """
+    from automl.ui import actions, render
+
+    report = actions.export(trial, plugin=plugin, target=target, into=into, db=db)
+    if not render.export(report, json):
+        raise typer.Exit(1)
+
+
+@app.command(rich_help_panel="Look")
+def ui(
+    port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 8501,
+    browser: Annotated[bool, typer.Option(help="Open a browser window.")] = True,
+    db: Database = None,
+) -> None:
+    """Open the browser application over the model database (127.0.0.1 only)."""
+    from automl.ui import actions
+
+    raise typer.Exit(actions.ui(port, browser, db=db))
+
+
+@app.command(rich_help_panel="Look")
+def doctor(db: Database = None, json: Json = False) -> None:
+    """Say what is installed, which devices there are and whether the database opens."""
+    from automl.ui import listing
+
+    listing.doctor(db, json)
+
+
+@db_commands.command("info")
+def db_info(db: Database = None, json: Json = False) -> None:
+    """Where the database is, its revision, what it holds and how big it is."""
+    from automl.ui import actions, render
+
+    render.numbers(actions.info(db=db), json)
+
+
+def main() -> None:
+    """Run the command line: one sentence and exit code 2 for anything the user can put right."""
+    if wants_plugin_commands(sys.argv[1:]):
+        from automl.core.discovery import catalogue
+
+        catalogue().manager.hook.register_commands(cli=app)
+    try:
+        app()
+    except AutoMLError as error:
+        typer.secho(f"Error: {error}", fg="red", err=True)
+        raise SystemExit(2) from None
+
+
+def wants_plugin_commands(arguments: list[str]) -> bool:
+    """Whether a command is asked for that is not ours, so that plugins may bring it."""
+    words = [word for word in arguments if not word.startswith("-")]
+    ours = {command.name or command.callback.__name__ for command in app.registered_commands}  # type: ignore[union-attr]
+    ours |= {group.name for group in app.registered_groups}  # type: ignore[arg-type]
+    return bool(words) and words[0] not in ours
+
+
+if __name__ == "__main__":
+    main()
