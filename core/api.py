@@ -34,6 +34,11 @@ if TYPE_CHECKING:
     from automl.core.plugin import Exportable as Exportable
     from automl.core.plugin import Plugin as Plugin
     from automl.core.plugin import Supervised as Supervised
+    from automl.core.problems import FORECASTING as FORECASTING
+    from automl.core.problems import IMAGE_CLASSIFICATION as IMAGE_CLASSIFICATION
+    from automl.core.problems import SEQUENCE_CLASSIFICATION as SEQUENCE_CLASSIFICATION
+    from automl.core.problems import TABULAR_CLASSIFICATION as TABULAR_CLASSIFICATION
+    from automl.core.problems import TABULAR_REGRESSION as TABULAR_REGRESSION
     from automl.core.run import Run as Run
     from automl.core.settings import Settings as Settings
     from automl.core.settings import setting as setting
@@ -55,6 +60,10 @@ HOMES = {
     "automl.core.errors": ("ConfigError", "DataError"),
     "automl.core.hooks": ("hookimpl",),
     "automl.core.plugin": ("Axis", "Exportable", "Plugin", "Supervised"),
+    "automl.core.problems": (
+        "FORECASTING", "IMAGE_CLASSIFICATION", "SEQUENCE_CLASSIFICATION",
+        "TABULAR_CLASSIFICATION", "TABULAR_REGRESSION",
+    ),
     "automl.core.run": ("Run",),
     "automl.core.settings": ("Settings", "setting"),
     "automl.core.technique": ("Probe", "Technique"),

@@ -1,1 +1,36 @@
-"""The SQL data set of models."""
+"""The SQL data set of models: every study, trial, curve, line of code and artifact."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from automl.dataset_db.query import best as best
+    from automl.dataset_db.query import claims as claims
+    from automl.dataset_db.query import curves as curves
+    from automl.dataset_db.query import info as info
+    from automl.dataset_db.query import studies as studies
+    from automl.dataset_db.query import study as study
+    from automl.dataset_db.query import trial as trial
+    from automl.dataset_db.query import trials as trials
+    from automl.dataset_db.table import models as models
+
+    from automl.dataset_db.store import Store as Store
+
+HOME = {
+    **dict.fromkeys(
+        ("best", "claims", "curves", "info", "studies", "study", "trial", "trials"),
+        "automl.dataset_db.query",
+    ),
+    "models": "automl.dataset_db.table",
+    "Store": "automl.dataset_db.store",
+}
+__all__ = [*HOME]
+
+
+def __getattr__(name: str) -> Any:
+    """Import on first use (PEP 562): reading records needs neither torch nor optuna."""
+    if name not in HOME:
+        raise AttributeError(f"module 'automl.dataset_db' has no attribute {name!r}")
+    return getattr(importlib.import_module(HOME[name]), name)
