@@ -95,7 +95,7 @@ class Catalogue:
             offer.problem = f"{type(error).__name__}: {error}"
             offer.cards.clear()
 
-    def _register(self, offer: Offer, module: ModuleType) -> None:
+    def _register(self, offer: Offer, module: ModuleType, shadow: bool = False) -> None:
         alone = pluggy.PluginManager(GROUP)
         alone.add_hookspecs(Specs)
         alone.register(module, offer.name)
@@ -104,7 +104,7 @@ class Catalogue:
             getattr(alone.hook, hook)(register=offer.cards.append)
         for card in offer.cards:
             known = self._cards.get((type(card), card.name))
-            if known is not None:
+            if known is not None and not shadow:
                 raise BrokenPlugin(
                     f"{NOUNS[type(card)]} {card.name!r} is offered by both "
                     f"{known[1].distribution or known[1].module!r} and "
@@ -112,7 +112,7 @@ class Catalogue:
                 )
         for card in offer.cards:
             self._cards[type(card), card.name] = (card, offer)
-        self.manager.register(module, offer.name)
+        self.manager.register(module, offer.module)
 
     def cards(self, kind: type[K]) -> list[K]:
         """Every card of one kind, sorted by name."""
@@ -184,6 +184,8 @@ class Catalogue:
     def add_folder(self, folder: Path) -> PluginCard:
         """Load an unpackaged plugin from its folder and return its card.
 
+        What it offers goes before what is installed under the same names.
+
         Raises:
             UnknownName: if the folder holds no package.
             BrokenPlugin: if it fails to load or offers no plugin.
@@ -201,7 +203,7 @@ class Catalogue:
             offer = Offer(path.name, name, distribution=str(folder))
             self.offers.append(offer)
             try:
-                self._register(offer, import_folder(name, path))
+                self._register(offer, import_folder(name, path), shadow=True)
             except Exception as error:  # noqa: BLE001  foreign code again
                 offer.problem = f"{type(error).__name__}: {error}"
         if offer.problem:

@@ -25,6 +25,7 @@ from automl.core.record import (
     StudyState,
     TrialEnd,
     TrialStart,
+    TrialState,
 )
 from automl.dataset_db import engine as opening
 from automl.dataset_db.catalogue import study_parents, study_texts
@@ -335,7 +336,8 @@ class Store:
 
     def _write_summaries(self, connection: Connection) -> None:
         """Keep each study's own row up to date, so that lists need no other."""
-        for study in {key[0] for key in (*self._starts, *self._ends, *self._scores)}:
+        studies = {key[0] for key in self._starts} | {key[0] for key in self._ends}
+        for study in studies | {key[0] for key in self._scores}:
             ends = [end for (of, _), end in self._ends.items() if of == study]
             values: dict[str, Any] = {"active_at": now()}
             if study in self._seconds:
@@ -404,7 +406,7 @@ class Store:
                 start = TrialStart(
                     row.number, row.seed, row.params, row.config, row.techniques, row.label
                 )
-                state = "interrupted" if row.state == "running" else row.state
+                state: TrialState = "interrupted" if row.state == "running" else row.state
                 found.append(
                     PastTrial(
                         start,

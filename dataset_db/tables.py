@@ -30,7 +30,7 @@ def json_column() -> Any:
 def time_column(required: bool = False) -> Any:
     """A point in time; required ones default to now."""
     if required:
-        return Field(default_factory=now, sa_column=Column(Utc, nullable=False))
+        return Field(default_factory=now, sa_column=Column(Utc, nullable=False, default=now))
     return Field(default=None, sa_column=Column(Utc))
 
 
