@@ -1,1 +1,20 @@
 """Turn a trained model into verified runtime artifacts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from automl.core.cards import TargetCard
+from automl.core.hooks import hookimpl
+
+
+@hookimpl
+def register_targets(register: Callable[[TargetCard], None]) -> None:
+    """Offer the runtimes that a model can be exported to."""
+    register(
+        TargetCard(
+            name="cpu",
+            target="automl.export.targets:CpuTarget",
+            summary="ONNX for onnxruntime's CPU provider",
+        )
+    )
