@@ -19,8 +19,8 @@ from automl.export import graph, verify
 
 CARD = """# {name}, exported by automl
 
-Verified: {status}. Inputs: {inputs}. Outputs: {outputs}. Licence of the weights: that of the data
-and code they were trained with; automl itself is MIT.
+Verification: {status}. Inputs: {inputs}. Outputs: {outputs}.
+The weights are under the licence of the data and code they were trained with; automl is MIT.
 
     import numpy, onnxruntime
     session = onnxruntime.InferenceSession("model.onnx")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from automl.core.plugin import Axis, Exportable
 from automl.core.trial import TrialTask, load_model
@@ -103,21 +103,38 @@ def inputs_of(exportable: Exportable, lengths: dict[str, int], seed: int) -> dic
     return found
 
 
-def eager(exportable: Exportable, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
-    """What PyTorch answers, by output name."""
-    with torch.no_grad():
-        found = exportable.module(*inputs.values())
-    values = found if isinstance(found, tuple | list) else (found,)
-    return dict(zip(exportable.outputs, values, strict=True))
+Reference = Callable[[dict[str, Tensor]], dict[str, Tensor]]
 
 
-def compare(exportable: Exportable, session: Any) -> dict[str, Any]:
+def eager_model(model: nn.Module, exportable: Exportable) -> Reference:
+    """The model's own ``forward``, which its graph must equal: outputs by name."""
+
+    def call(inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        with torch.no_grad():
+            found = model(**inputs)
+        return {name: found[name] for name in exportable.outputs}
+
+    return call
+
+
+def eager_part(exportable: Exportable) -> Reference:
+    """The module of a part: outputs by name."""
+
+    def call(inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        with torch.no_grad():
+            found = exportable.module(*inputs.values())
+        return dict(zip(exportable.outputs, found, strict=True))
+
+    return call
+
+
+def compare(exportable: Exportable, session: Any, reference: Reference) -> dict[str, Any]:
     """Largest differences over several sizes; discrete outputs must be identical."""
     report: dict[str, Any] = {"sizes": [], "max_abs": 0.0, "max_rel": 0.0, "discrete_equal": True}
     ok = True
     for seed, lengths in enumerate(combinations(exportable)):
         inputs = inputs_of(exportable, lengths, seed)
-        wanted, found = eager(exportable, inputs), run(session, inputs)
+        wanted, found = reference(inputs), run(session, inputs)
         report["sizes"].append(lengths)
         for name in exportable.outputs:
             one, two = wanted[name], found[name]
@@ -162,7 +179,9 @@ def latency(call: Callable[[], Any]) -> dict[str, float]:
     }
 
 
-def benchmark(exportable: Exportable, session: Any, load_us: float) -> list[dict[str, Any]]:
+def benchmark(
+    exportable: Exportable, session: Any, reference: Reference, load_us: float
+) -> list[dict[str, Any]]:
     """Latency of the graph and of eager PyTorch on the same inputs, one thread each."""
     records = []
     for batch in LATENCY_BATCHES:
@@ -176,7 +195,7 @@ def benchmark(exportable: Exportable, session: Any, load_us: float) -> list[dict
         feeds = {name: tensor.numpy() for name, tensor in inputs.items()}
         for runtime, call in (
             ("onnxruntime", lambda feeds=feeds: session.run(None, feeds)),
-            ("torch eager", lambda inputs=inputs: eager(exportable, inputs)),
+            ("torch eager", lambda inputs=inputs: reference(inputs)),
         ):
             records.append(
                 {
@@ -199,9 +218,10 @@ def examine(folder: Path, task: TrialTask) -> dict[str, Any]:
     started = time.perf_counter()
     session = open_session(folder / "model.onnx")
     load_us = (time.perf_counter() - started) * 1e6
-    parity = compare(exportable, session)
+    reference = eager_model(model, exportable)
+    parity = compare(exportable, session, reference)
     for name, part in exportable.parts.items():
-        parity[name] = compare(part, open_session(folder / f"{name}.onnx"))
+        parity[name] = compare(part, open_session(folder / f"{name}.onnx"), eager_part(part))
         parity["ok"] &= parity[name]["ok"]
     metric = dataset.problem.objective.name
     split = dataset.split("valid").first(METRIC_EXAMPLES)
@@ -211,7 +231,7 @@ def examine(folder: Path, task: TrialTask) -> dict[str, Any]:
     parity |= {"metric": metric, "metric_torch": before, "metric_onnx": after}
     parity["ok"] = bool(parity["ok"]) and close
     status, message = ("ok", "") if parity["ok"] else ("parity_fail", disagreement(parity))
-    records = benchmark(exportable, session, load_us)
+    records = benchmark(exportable, session, reference, load_us)
     return {"status": status, "message": message, "parity": parity, "benchmarks": records}
 
 
