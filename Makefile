@@ -1,0 +1,42 @@
+# Every target sets up what it needs: `make demo` and `make test` work on a fresh machine.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.set-up
+
+.PHONY: setup demo test check docs reproduce bench clean
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	@touch $(STAMP)
+
+demo: setup  ## a search on the embedded defaults: SQLite, CPU
+	$(BIN)/automl search --plugin ptrnet --trials 8 --timeout 150
+
+test: setup  ## all tests, the slow ones included
+	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+check: setup  ## what a commit must pass: style, types, imports, size, fast tests, docs
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python tools/size.py
+	$(BIN)/python tools/docs.py --check
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
+
+docs: setup  ## refresh the generated parts of the documentation
+	$(BIN)/python tools/docs.py
+
+reproduce: setup  ## train and judge every claim of every plugin (about an hour), refresh docs/claims.md
+	-$(BIN)/automl reproduce ptrnet
+	$(BIN)/automl claims --markdown docs/claims.md
+
+bench: setup  ## measure, refresh docs/performance.json and docs/performance.md
+	$(BIN)/python benchmarks/run.py
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info
