@@ -103,20 +103,21 @@ class Plugin(abc.ABC, Generic[C, M]):
         axes = {name: {0: Axis("batch")} for name in inputs}
         with torch.no_grad():
             outputs = model.eval()(**inputs)
-        return Exportable(Named(model, tuple(outputs)), inputs, tuple(outputs), axes)
+        module = Named(model, tuple(inputs), tuple(outputs))
+        return Exportable(module, inputs, tuple(outputs), axes)
 
 
 class Named(nn.Module):
-    """Turn a model that returns a dict into one that returns a tuple, for export."""
+    """A model with named inputs and a dict of outputs, called by position: for export."""
 
-    def __init__(self, model: nn.Module, outputs: tuple[str, ...]) -> None:
+    def __init__(self, model: nn.Module, inputs: tuple[str, ...], outputs: tuple[str, ...]) -> None:
         super().__init__()
         self.model = model
-        self.outputs = outputs
+        self.inputs, self.outputs = inputs, outputs
 
-    def forward(self, **inputs: Tensor) -> tuple[Tensor, ...]:
-        """Return the outputs of the wrapped model in the declared order."""
-        found = self.model(**inputs)
+    def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        """Take the inputs and return the outputs in their declared orders."""
+        found = self.model(**dict(zip(self.inputs, tensors, strict=True)))
         return tuple(found[name] for name in self.outputs)
 
 

@@ -210,8 +210,8 @@ class Recorder(Protocol):
     def find_study(self, name: str) -> int | None:
         """The newest study of that name."""
 
-    def record_claim(self, verdict: ClaimVerdict) -> None:
-        """Record what became of a claim. Durable at once."""
+    def record_claim(self, verdict: ClaimVerdict) -> int:
+        """Record what became of a claim; return the record's id. Durable at once."""
 
     def folder(self, study: int) -> Path:
         """Where the study's artifacts lie (absolute)."""

@@ -6,6 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from automl.dataset_db.frames import models as models
     from automl.dataset_db.query import best as best
     from automl.dataset_db.query import claims as claims
     from automl.dataset_db.query import curves as curves
@@ -14,8 +15,6 @@ if TYPE_CHECKING:
     from automl.dataset_db.query import study as study
     from automl.dataset_db.query import trial as trial
     from automl.dataset_db.query import trials as trials
-    from automl.dataset_db.table import models as models
-
     from automl.dataset_db.store import Store as Store
 
 HOME = {
@@ -23,7 +22,7 @@ HOME = {
         ("best", "claims", "curves", "info", "studies", "study", "trial", "trials"),
         "automl.dataset_db.query",
     ),
-    "models": "automl.dataset_db.table",
+    "models": "automl.dataset_db.frames",
     "Store": "automl.dataset_db.store",
 }
 __all__ = [*HOME]

@@ -5,34 +5,62 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
+from collections.abc import Iterator
 from typing import Any
 
-from sqlalchemy import Connection, Row, Table, insert, select
+from sqlalchemy import Connection, Row, Table, select
+from sqlalchemy.dialects import postgresql, sqlite
 
 from automl.core.record import StudySpec
-from automl.dataset_db.tables import Code, Dataset, Environment, Paper, Plugin, PluginCode
+from automl.dataset_db.schema import CODE, DATASET, ENVIRONMENT, PAPER, PLUGIN, PLUGIN_CODE
+from automl.dataset_db.types import clean, dumps
 
-PAPER, PLUGIN, CODE = Paper.__table__, Plugin.__table__, Code.__table__  # type: ignore[attr-defined]
-PLUGIN_CODE = PluginCode.__table__  # type: ignore[attr-defined]
-DATASET, ENVIRONMENT = Dataset.__table__, Environment.__table__  # type: ignore[attr-defined]
+PAPER_FACTS = ("title", "year", "arxiv", "authors")
 
 
 def sha256(text: str) -> str:
     """The hash of a text."""
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()
+
+
+def code_hash(code: dict[str, str]) -> str:
+    """The hash of names and texts; equal to ``automl.core.provenance.code_hash``."""
+    return sha256("".join(f"{name}\0{text}\0" for name, text in sorted(code.items())))
 
 
 def normalised(text: str) -> str:
     """A hash that ignores layout, comments and docstrings; of the lines if it is not Python."""
     try:
-        tree = ast.parse(text)
-    except (SyntaxError, ValueError):
+        return sha256("".join(outline(ast.parse(text))))
+    except (SyntaxError, ValueError, RecursionError):
         return sha256("\n".join(line.strip() for line in text.splitlines()))
-    for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if isinstance(body, list) and body and is_docstring(body[0]):
-            body.pop(0)
-    return sha256(ast.dump(tree))
+
+
+def outline(node: Any) -> Iterator[str]:
+    """The nodes of a syntax tree as text, alike in every version of Python.
+
+    ``ast.dump`` writes the empty fields too, and each version adds some.
+    """
+    if isinstance(node, ast.AST):
+        yield type(node).__name__ + "("
+        for name, value in ast.iter_fields(node):
+            if value is not None and value != []:
+                yield name + "="
+                yield from outline(without_docstring(node, value) if name == "body" else value)
+        yield ")"
+    elif isinstance(node, list):
+        yield "["
+        for item in node:
+            yield from outline(item)
+        yield "]"
+    else:
+        yield repr(node) + ","
+
+
+def without_docstring(node: ast.AST, body: Any) -> Any:
+    """The statements of a module, class or function without the docstring."""
+    owners = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    return body[1:] if isinstance(node, owners) and is_docstring(body[0]) else body
 
 
 def is_docstring(node: ast.AST) -> bool:
@@ -44,42 +72,63 @@ def is_docstring(node: ast.AST) -> bool:
     )
 
 
+def upsert(connection: Connection, table: Table) -> Any:
+    """An INSERT of the connection's dialect, which knows ON CONFLICT."""
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    return dialect.insert(table)
+
+
 def put(connection: Connection, table: Table, key: dict[str, Any], **rest: Any) -> int:
-    """The id of the row with these key columns, inserted if there is none."""
+    """The id of the row with these unique columns, inserted if there is none.
+
+    Two processes may do so at once: the later one finds the row of the earlier.
+    """
     query = select(table.c.id).where(*(table.c[name] == value for name, value in key.items()))
     found = connection.execute(query).scalar()
     if found is None:
-        made = connection.execute(insert(table).values(**key, **rest)).inserted_primary_key
-        assert made is not None
-        found = made[0]
+        row = upsert(connection, table).values(**key, **rest)
+        connection.execute(row.on_conflict_do_nothing(index_elements=list(key)))
+        found = connection.execute(query).scalar_one()
     return int(found)
 
 
 def study_parents(connection: Connection, spec: StudySpec) -> dict[str, int]:
     """Record what a study refers to; return its foreign keys."""
-    paper = dict(spec.paper)
-    paper_key = {"title": paper.pop("title"), "year": paper.pop("year")}
-    paper_id = put(connection, PAPER, paper_key, **paper)
-    code_hash = sha256("".join(f"{n}\0{t}\0" for n, t in sorted(spec.code.items())))
-    plugin_key = {"name": spec.plugin, "version": spec.plugin_version, "code_hash": code_hash}
-    plugin_id = put(connection, PLUGIN, plugin_key, paper_id=paper_id)
+    paper = {name: spec.paper.get(name, "") for name in PAPER_FACTS}
+    code = {clean(name): clean(text) for name, text in spec.code.items()}
+    plugin_key = {
+        "name": spec.plugin,
+        "version": spec.plugin_version,
+        "code_hash": code_hash(code),
+        "paper_id": put(connection, PAPER, paper),
+    }
+    plugin_id = put(connection, PLUGIN, plugin_key)
     known = select(PLUGIN_CODE.c.file).where(PLUGIN_CODE.c.plugin_id == plugin_id).limit(1)
     if connection.execute(known).first() is None:
-        for file, text in spec.code.items():
-            more = {"normalised": normalised(text), "text": text}
-            code_id = put(connection, CODE, {"sha256": sha256(text)}, **more)
-            link = {"plugin_id": plugin_id, "file": file, "code_id": code_id}
-            connection.execute(insert(PLUGIN_CODE).values(**link))
-    info_hash = sha256(spec.dataset + json.dumps(spec.info, sort_keys=True, default=str))
-    problem = spec.info["problem"]
-    dataset = {"name": spec.dataset, "problem": problem, "info": spec.info}
-    facts = spec.environment
+        put_code(connection, plugin_id, code)
+    info = json.loads(dumps(spec.info))
+    info_hash = sha256(spec.dataset + json.dumps(info, sort_keys=True))
+    facts = json.loads(dumps(spec.environment))
     facts_hash = sha256(json.dumps(facts, sort_keys=True))
+    dataset = {"name": spec.dataset, "problem": spec.info.get("problem", ""), "info": spec.info}
     return {
         "plugin_id": plugin_id,
         "dataset_id": put(connection, DATASET, {"hash": info_hash}, **dataset),
-        "environment_id": put(connection, ENVIRONMENT, {"hash": facts_hash}, facts=facts),
+        "environment_id": put(
+            connection, ENVIRONMENT, {"hash": facts_hash}, facts=spec.environment
+        ),
     }
+
+
+def put_code(connection: Connection, plugin_id: int, code: dict[str, str]) -> None:
+    """Record the texts of a plugin, each distinct one once."""
+    for file, text in code.items():
+        rest = {"normalised": normalised(text), "text": text}
+        code_id = put(connection, CODE, {"sha256": sha256(text)}, **rest)
+        link = upsert(connection, PLUGIN_CODE).values(
+            plugin_id=plugin_id, file=file, code_id=code_id
+        )
+        connection.execute(link.on_conflict_do_nothing())
 
 
 def plugin_code(connection: Connection, plugin_id: int) -> dict[str, str]:
@@ -102,7 +151,7 @@ def study_texts(connection: Connection, study: Row[Any]) -> dict[str, Any]:
     return {
         "plugin": plugin.name,
         "plugin_version": plugin.version,
-        "paper": {key: paper._mapping[key] for key in ("title", "year", "arxiv", "authors")},
+        "paper": {name: paper._mapping[name] for name in PAPER_FACTS},
         "code": plugin_code(connection, plugin.id),
         "dataset": dataset.name,
         "info": dataset.info,

@@ -2,47 +2,83 @@
 
 from __future__ import annotations
 
-import shutil
+import os
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import psutil
 import sqlalchemy
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy import Connection, Engine, event, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
 from automl.core.errors import DatabaseError, MissingExtra
+from automl.dataset_db.types import dumps, loads
 
-HEAD = "0001"  # the newest revision in migrations/versions; a test compares
-REVISIONS = ("0001",)
+REVISIONS = ("0001",)  # those in migrations/versions, oldest first; a test compares
+MIGRATIONS = Path(__file__).parent / "migrations"
+VERSION_TABLE = "automl_version"  # not Alembic's own, which another program may have here
+OUR_TABLES = ("study", "trial")
 BUSY_SECONDS = 30.0
+ADVISORY_LOCK = 0x6175746F6D6C  # "automl": one process at a time changes PostgreSQL's schema
+# Locks do not work across machines there: a write-ahead log would be damaged.
+NETWORK_FILE_SYSTEMS = ("nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "fuse.sshfs")
+ADVICE = {
+    "locked": "another program is writing to it: wait, or close that",
+    "lock timeout": "another program is writing to it: wait, or close that",
+    "readonly": "make the file and its folder writable",
+    "unable to open": "check the path and its permissions",
+    "not a database": "choose another file with --db or AUTOML_DB",
+    "malformed": "restore a copy, or choose another file with --db or AUTOML_DB",
+    "is full": "free some space; what was recorded before is kept",
+    "disk I/O": "check the disk; what was recorded before is kept",
+    "refused": "start the server, or correct the URL",
+    "could not translate host": "correct the URL",
+    "does not exist": "create it (createdb), or correct the URL",
+    "password": "correct the user and password of the URL",
+    "permission denied": "ask for the right to use it",
+}
 
 
 class Places(BaseSettings):
     """Where things are kept: AUTOML_DB (a file or URL) and AUTOML_ARTIFACTS (a folder)."""
 
-    model_config = SettingsConfigDict(env_prefix="AUTOML_")
-    db: str = "automl.db"
-    artifacts: Path = Path("automl_artifacts")
+    model_config = SettingsConfigDict(env_prefix="AUTOML_", env_ignore_empty=True)
+    db: str = "./automl.db"
+    artifacts: Path = Path("./automl_artifacts")
 
 
-def database_url(db: str | None = None) -> sqlalchemy.URL:
-    """The URL for a file name, a URL or, by default, AUTOML_DB.
+def artifact_root() -> Path:
+    """The artifact folder, absolute: AUTOML_ARTIFACTS or ``./automl_artifacts``."""
+    return Places().artifacts.expanduser().resolve()
+
+
+def database_url(db: str | Path | None = None) -> sqlalchemy.URL:
+    """The URL for a file name, a URL or, by default, AUTOML_DB or ``./automl.db``.
 
     Raises:
-        DatabaseError: if it is neither.
+        DatabaseError: if it is neither a file name nor a SQLite or PostgreSQL URL.
     """
-    given = db or Places().db
+    given = str(db or Places().db)
     if "://" not in given:
         return sqlalchemy.URL.create("sqlite", database=str(Path(given).expanduser()))
     try:
         url = make_url(given)
-    except ArgumentError as error:
+    except (ArgumentError, ValueError) as error:
         raise DatabaseError(f"database {given!r} is neither a file nor a URL: {error}") from error
-    if url.drivername in ("postgresql", "postgres"):
+    backend = url.get_backend_name()
+    if backend in ("postgresql", "postgres"):
         return url.set(drivername="postgresql+psycopg")
+    if backend != "sqlite":
+        raise DatabaseError(
+            f"database {shown(url)}: models are kept in SQLite or PostgreSQL, not in {backend}"
+        )
+    if url.database in (None, "", ":memory:"):
+        raise DatabaseError(f"database {given!r} would be gone at exit: name a file")
     return url
 
 
@@ -50,41 +86,69 @@ def shown(url: sqlalchemy.URL) -> str:
     """A URL or file name fit to print: without a password."""
     if url.get_backend_name() == "sqlite":
         return str(url.database)
-    return url.render_as_string(hide_password=True)
+    return url.set(drivername=url.get_backend_name()).render_as_string(hide_password=True)
 
 
-def connect(db: str | None = None, *, write: bool, busy: float = BUSY_SECONDS) -> Engine:
+def connect(db: str | Path | None = None, *, write: bool, busy: float = BUSY_SECONDS) -> Engine:
     """An engine whose schema is the one that this code knows.
 
-    Writing creates the database and migrates an older one (a SQLite file is copied first);
-    reading does neither. ``busy`` is how long to wait for another writer, in seconds.
+    Writing creates the database and migrates an older one (a copy of a SQLite file is kept
+    beside it); reading does neither. ``busy`` is how long to wait for another writer, in seconds.
 
     Raises:
-        DatabaseError: if it is missing, unreadable, locked, newer than this code or not ours.
+        DatabaseError: if it is missing, unreadable, unwritable, locked, not ours, or of another
+            revision than this code can use.
         MissingExtra: if the driver is not installed.
     """
     url = database_url(db)
-    engine = make_engine(url, write, busy)
     with explained(url):
-        found = revision(engine)
-        if found == HEAD:
-            return engine
-        if found is not None and found not in REVISIONS:
-            raise DatabaseError(
-                f"database {shown(url)} has schema {found}, newer than this version of automl "
-                f"knows ({HEAD}): upgrade automl"
-            )
-        if not write:
-            what = "is empty" if found is None else f"has the older schema {found}"
-            raise DatabaseError(
-                f"database {shown(url)} {what}; `automl search --plugin ptrnet` sets it up"
-            )
-        if found is None and sqlalchemy.inspect(engine).get_table_names():
-            raise DatabaseError(f"database {shown(url)} holds tables that are not automl's")
-        if found is not None and url.get_backend_name() == "sqlite":
-            shutil.copy2(str(url.database), f"{url.database}.backup-{found}")
-        migrate(engine)
-        return engine
+        engine = make_engine(url, write, busy)
+        try:
+            if not check(engine, write):
+                migrate(engine)
+        except BaseException:
+            engine.dispose()
+            raise
+    return engine
+
+
+def check(engine: Engine, write: bool) -> bool:
+    """Whether the schema is the newest; ``False`` means that it is to be migrated."""
+    found, name = revision(engine), shown(engine.url)
+    if found == REVISIONS[-1]:
+        return True
+    if found is not None and found not in REVISIONS:
+        raise DatabaseError(
+            f"database {name} has revision {found}, newer than this version of automl knows "
+            f"({REVISIONS[-1]}): upgrade automl"
+        )
+    if found is None and foreign(engine):
+        raise DatabaseError(
+            f"database {name} holds tables that are not automl's: choose another one with "
+            "--db or AUTOML_DB"
+        )
+    if write:
+        return False
+    if found is None:
+        raise DatabaseError(f"database {name} is empty: `automl search --plugin ptrnet` fills it")
+    raise DatabaseError(
+        f"database {name} has the older revision {found}: `automl db upgrade` brings it to "
+        f"{REVISIONS[-1]} (and keeps a copy of a file)"
+    )
+
+
+def foreign(engine: Engine) -> bool:
+    """Whether a database without our revision holds what we must not touch.
+
+    On PostgreSQL other programs may live beside us, unless a table of theirs has our name.
+    """
+    names = sqlalchemy.inspect(engine).get_table_names()
+    return bool(names) if is_sqlite(engine) else any(name in names for name in OUR_TABLES)
+
+
+def is_sqlite(engine: Engine) -> bool:
+    """Whether the database is a file."""
+    return engine.dialect.name == "sqlite"
 
 
 def make_engine(url: sqlalchemy.URL, write: bool, busy: float) -> Engine:
@@ -92,8 +156,13 @@ def make_engine(url: sqlalchemy.URL, write: bool, busy: float) -> Engine:
     if url.get_backend_name() == "sqlite":
         return sqlite_engine(url, write, busy)
     try:
-        return sqlalchemy.create_engine(
-            url, connect_args={"connect_timeout": 10}, pool_pre_ping=True
+        engine = sqlalchemy.create_engine(
+            url,
+            connect_args={"connect_timeout": 10},
+            json_serializer=dumps,
+            json_deserializer=loads,
+            isolation_level="READ COMMITTED" if write else "REPEATABLE READ",
+            execution_options={"postgresql_readonly": not write},
         )
     except (NoSuchModuleError, ModuleNotFoundError) as error:
         raise MissingExtra(
@@ -101,54 +170,125 @@ def make_engine(url: sqlalchemy.URL, write: bool, busy: float) -> Engine:
             'pip install "automl-papers[postgres]"'
         ) from error
 
-
-def sqlite_engine(url: sqlalchemy.URL, write: bool, busy: float) -> Engine:
-    """SQLite with foreign keys, a write-ahead log and patience."""
-    path = Path(str(url.database))
-    if not write and not path.exists():
-        raise DatabaseError(
-            f"there is no database at {path}; `automl search --plugin ptrnet` creates one, "
-            "AUTOML_DB or --db names another"
-        )
-    if write and not path.parent.is_dir():
-        raise DatabaseError(f"database {path} cannot be created: {path.parent} is no folder")
-    engine = sqlalchemy.create_engine(
-        url, connect_args={"timeout": busy, "check_same_thread": False}
-    )
-
     @event.listens_for(engine, "connect")
     def prepare(connection: Any, record: Any) -> None:
-        cursor = connection.cursor()
-        cursor.execute("PRAGMA foreign_keys=ON")
-        if write:
-            cursor.execute("PRAGMA journal_mode=WAL")
-            cursor.execute("PRAGMA synchronous=NORMAL")
-        else:
-            cursor.execute("PRAGMA query_only=ON")
-        cursor.close()
+        connection.execute(f"SET lock_timeout = {int(busy * 1000)}")
+        connection.commit()
 
     return engine
 
 
+def sqlite_engine(url: sqlalchemy.URL, write: bool, busy: float) -> Engine:
+    """SQLite with foreign keys, a write-ahead log and patience; explicit transactions."""
+    path = Path(str(url.database))
+    check_path(path, write)
+    engine = sqlalchemy.create_engine(
+        "sqlite://",
+        creator=lambda: open_sqlite(path, write, busy),
+        poolclass=sqlalchemy.QueuePool,
+        json_serializer=dumps,
+        json_deserializer=loads,
+    )
+    engine.url = url
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        # A writer takes the lock before it reads: it then waits its turn and cannot fail midway.
+        reads = not write or connection.get_execution_options().get("reads", False)
+        connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
+
+    return engine
+
+
+def open_sqlite(path: Path, write: bool, busy: float) -> sqlite3.Connection:
+    """A connection without implicit transactions; read-only ones never create or change a file."""
+    mode = "rwc" if write else "ro"
+    if not write and not os.access(path.parent, os.W_OK) and not Path(f"{path}-wal").exists():
+        mode = "ro&immutable=1"  # published on a read-only disk: no log can be kept beside it
+    uri = f"{path.absolute().as_uri()}?mode={mode}"
+    connection = sqlite3.connect(
+        uri, uri=True, timeout=busy, isolation_level=None, check_same_thread=False
+    )
+    try:
+        connection.execute("PRAGMA foreign_keys=ON")
+        if write:
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("PRAGMA synchronous=NORMAL")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def check_path(path: Path, write: bool) -> None:
+    """Refuse a path that cannot hold a database, saying why."""
+    if path.is_dir():
+        raise DatabaseError(
+            f"database {path} is a folder: name a file in it, e.g. {path}/models.db"
+        )
+    if not write:
+        if not path.exists():
+            raise DatabaseError(
+                f"there is no database at {path}: `automl search --plugin ptrnet` creates one, "
+                "--db or AUTOML_DB names another"
+            )
+        return
+    if not path.parent.is_dir():
+        raise DatabaseError(f"database {path} cannot be created: there is no folder {path.parent}")
+    if kind := network_file_system(path.absolute().parent):
+        raise DatabaseError(
+            f"database {path} is on a network file system ({kind}), where SQLite is damaged "
+            "sooner or later: choose a local folder, or PostgreSQL for several machines"
+        )
+
+
+def network_file_system(folder: Path) -> str:
+    """The kind of network file system that a folder is on, or an empty string."""
+    above = {str(part) for part in (folder, *folder.parents)}
+    mounts = [p for p in psutil.disk_partitions(all=True) if p.mountpoint in above]
+    if not mounts:
+        return ""
+    kind = max(mounts, key=lambda mount: len(mount.mountpoint)).fstype
+    return kind if kind in NETWORK_FILE_SYSTEMS else ""
+
+
 def revision(engine: Engine) -> str | None:
     """The schema's revision; ``None`` for a database without our tables."""
-    with engine.connect() as connection:
-        if not sqlalchemy.inspect(connection).has_table("alembic_version"):
+    with engine.connect().execution_options(reads=True) as connection:
+        if not sqlalchemy.inspect(connection).has_table(VERSION_TABLE):
             return None
-        found = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+        found = connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar()
         return None if found is None else str(found)
 
 
 def migrate(engine: Engine) -> None:
-    """Bring the schema to the newest revision, in one transaction."""
+    """Bring the schema to the newest revision in one transaction; a file is copied before."""
     from alembic import command
     from alembic.config import Config
 
+    found = revision(engine)
+    if found is not None and is_sqlite(engine):
+        back_up(Path(str(engine.url.database)), found)
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     with engine.begin() as connection:
+        if not is_sqlite(engine):
+            connection.execute(text(f"SELECT pg_advisory_xact_lock({ADVISORY_LOCK})"))
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
+
+
+def back_up(path: Path, found: str) -> Path:
+    """Copy a SQLite file, what its log holds included, to a new file beside it."""
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%f")
+    copy = path.with_name(f"{path.name}.backup-{found}-{stamp}")
+    source, target = sqlite3.connect(path), sqlite3.connect(copy)
+    try:
+        source.backup(target)
+    finally:
+        source.close()
+        target.close()
+    return copy
 
 
 @contextmanager
@@ -156,28 +296,21 @@ def explained(url: sqlalchemy.URL) -> Iterator[None]:
     """Turn a driver's error into one sentence that names the database and what to do."""
     try:
         yield
-    except (DBAPIError, OSError) as error:
-        cause = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
-        raise DatabaseError(f"database {shown(url)}: {cause}{advice(cause)}") from error
-
-
-def advice(cause: str) -> str:
-    """What to do about a driver's error."""
-    known = {
-        "locked": "; another program holds it: close that, or wait",
-        "readonly": "; check the permissions of the file and of its folder",
-        "unable to open": "; check the path and its permissions",
-        "not a database": "; choose another file with --db",
-        "malformed": "; restore a backup, or choose another file with --db",
-        "full": "; free some space: everything before is kept",
-        "refused": "; is the server running?",
-    }
-    return next((text for word, text in known.items() if word in cause), "")
+    except (DBAPIError, sqlite3.Error, OSError) as error:
+        cause = str(getattr(error, "orig", None) or error).strip()
+        advice = next((text for word, text in ADVICE.items() if word in cause), "")
+        cause = cause.splitlines()[0] if cause else type(error).__name__
+        sentence = f"database {shown(url)}: {cause}"
+        raise DatabaseError(f"{sentence}; {advice}" if advice else sentence) from error
 
 
 @contextmanager
-def reading(db: str | None = None) -> Iterator[Connection]:
-    """A read-only connection, closed afterwards; see ``connect`` for what it raises."""
+def reading(db: str | Path | None = None) -> Iterator[Connection]:
+    """A read-only connection in one transaction (one state of the data), closed afterwards.
+
+    Raises:
+        DatabaseError, MissingExtra: see ``connect``.
+    """
     engine = connect(db, write=False)
     try:
         with explained(engine.url), engine.connect() as connection:
@@ -187,12 +320,11 @@ def reading(db: str | None = None) -> Iterator[Connection]:
 
 
 @contextmanager
-def transaction(engine: Engine) -> Iterator[Connection]:
+def transaction(engine: Engine, *, reads: bool = False) -> Iterator[Connection]:
     """A connection in a transaction: all of it is written, or nothing and ``DatabaseError``."""
-    with explained(engine.url), engine.begin() as connection:
+    with (
+        explained(engine.url),
+        engine.connect().execution_options(reads=reads) as connection,
+        connection.begin(),
+    ):
         yield connection
-
-
-def artifact_root() -> Path:
-    """The artifact folder, absolute."""
-    return Places().artifacts.expanduser().resolve()

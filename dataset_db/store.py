@@ -2,70 +2,41 @@
 
 from __future__ import annotations
 
-import os
-import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-import psutil
-from sqlalchemy import Connection, bindparam, func, insert, select, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection, Row, func, insert, select, update
 
-from automl.core.errors import StudyError
+from automl.core.errors import DatabaseError, StudyError
 from automl.core.record import (
     ClaimVerdict,
     Evaluation,
-    Failure,
     PastTrial,
     StudySpec,
     StudyState,
     TrialEnd,
     TrialStart,
-    TrialState,
 )
 from automl.dataset_db import engine as opening
+from automl.dataset_db.batch import Batch, Known
 from automl.dataset_db.catalogue import study_parents, study_texts
-from automl.dataset_db.tables import (
-    Artifact,
-    Benchmark,
-    ClaimResult,
-    Export,
-    ProbeResult,
-    Score,
-    Study,
-    Trial,
+from automl.dataset_db.evidence import (
+    BenchmarkRecord,
+    ExportRecord,
+    put_benchmarks,
+    put_claim,
+    put_export,
+    put_probe,
 )
-from automl.dataset_db.tables import Evaluation as EvaluationRow
+from automl.dataset_db.history import past_trials
+from automl.dataset_db.owner import alive, here, owner, parts
+from automl.dataset_db.schema import STUDY, TRIAL
 from automl.dataset_db.types import now
 
-STUDY, TRIAL, SCORE = Study.__table__, Trial.__table__, Score.__table__  # type: ignore[attr-defined]
-EVALUATION, ARTIFACT = EvaluationRow.__table__, Artifact.__table__  # type: ignore[attr-defined]
-EXPORT, BENCHMARK = Export.__table__, Benchmark.__table__  # type: ignore[attr-defined]
-PROBE, CLAIM = ProbeResult.__table__, ClaimResult.__table__  # type: ignore[attr-defined]
 STRANGER_IS_GONE = timedelta(minutes=10)  # a driver on another machine that wrote nothing
-Write = Callable[[Connection], None]
-
-
-def owner() -> str:
-    """This process: host, number and start, so that a reused number is not taken for us."""
-    return f"{socket.gethostname()}:{os.getpid()}:{psutil.Process().create_time():.0f}"
-
-
-def alive(text: str) -> bool | None:
-    """Whether the process that ``owner`` named still runs; ``None`` on another machine."""
-    host, _, rest = text.rpartition(":")[0].rpartition(":")
-    if not text:
-        return False
-    if host != socket.gethostname():
-        return None
-    try:
-        return f"{psutil.Process(int(rest)).create_time():.0f}" == text.rpartition(":")[2]
-    except psutil.Error:
-        return False
 
 
 class Store:
@@ -73,34 +44,52 @@ class Store:
 
     Calls that are not durable at once are buffered until ``flush``, which writes all of them in
     one transaction: after a crash the database holds everything up to the last flush and nothing
-    half-written. If a flush fails, its content stays buffered.
+    half-written. If a flush fails, its content stays buffered. Use it from one thread; ``with``
+    closes it.
+
+    Args:
+        db: A file or URL; by default AUTOML_DB, else ``./automl.db``. Created or migrated.
+        artifacts: The artifact folder; by default AUTOML_ARTIFACTS, else ``./automl_artifacts``.
+        busy: How long to wait for another writer, in seconds.
+
+    Raises:
+        DatabaseError: if the database cannot be opened for writing.
+        MissingExtra: if it is PostgreSQL and the driver is not installed.
     """
 
-    def __init__(self, db: str | None = None, *, artifacts: Path | None = None) -> None:
-        self.engine = opening.connect(db, write=True)
+    def __init__(
+        self,
+        db: str | Path | None = None,
+        *,
+        artifacts: Path | None = None,
+        busy: float = opening.BUSY_SECONDS,
+    ) -> None:
+        self.engine = opening.connect(db, write=True, busy=busy)
         self.artifacts = (artifacts or opening.artifact_root()).resolve()
-        dialect = {"sqlite": sqlite, "postgresql": postgresql}[self.engine.dialect.name]
-        put = dialect.insert(SCORE)
-        key = ["trial_id", "split", "step", "metric"]
-        self._put_scores = put.on_conflict_do_update(key, set_={"value": put.excluded.value})
-        self._ids: dict[tuple[int, int], int] = {}  # (study, number) -> trial id
-        self._specs: dict[int, StudySpec] = {}
-        self._clear()
+        self._batch = Batch()
+        self._known: dict[int, Known] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
 
     def close(self) -> None:
         """Flush and close the connections."""
-        self.flush()
-        self.engine.dispose()
+        try:
+            self.flush()
+        finally:
+            self.engine.dispose()
 
     # ---------------------------------------------------------------- studies
 
     def create_study(self, spec: StudySpec) -> int:
         """Record a study, owned by this process and running; durable at once."""
-        with self._transaction() as connection:
-            parents = study_parents(connection, spec)
-            name, goal, unit = spec.metrics[0]
+        name, goal, unit = spec.metrics[0]
+        with self._writing() as connection:
             values = {
-                **parents,
+                **study_parents(connection, spec),
                 "name": spec.name,
                 "kind": spec.kind,
                 "state": "running",
@@ -115,402 +104,257 @@ class Store:
                 "budget_seconds": spec.timeout,
                 "owner": owner(),
             }
-            study = connection.execute(insert(STUDY).values(**values)).inserted_primary_key
-            assert study is not None
-            return int(study[0])
+            key = connection.execute(insert(STUDY).values(**values)).inserted_primary_key
+            assert key is not None
+        study = int(key[0])
+        self._known[study] = Known(goal)
+        return study
 
     def claim_study(self, study: int) -> None:
-        """Take over a study that no living process owns; see ``Recorder``."""
-        with self._transaction() as connection:
-            row = connection.execute(
-                select(STUDY.c.owner, STUDY.c.active_at).where(STUDY.c.id == study)
-            ).first()
-            if row is None:
-                raise StudyError(f"there is no study {study}; `automl studies` lists them")
-            living = alive(row.owner)
-            if living is None:
-                living = now() - row.active_at < STRANGER_IS_GONE
-            if living and row.owner != owner():
-                host, pid, _ = row.owner.rsplit(":", 2)
-                where = "this machine" if host == socket.gethostname() else host
-                raise StudyError(
-                    f"study {study} is being run by process {pid} on {where}; stop it or wait"
-                )
+        """Take over a study that no living process owns and set it running.
+
+        Raises:
+            StudyError: if it does not exist, or another living process runs it (named).
+        """
+        with self._writing() as connection:
+            row = study_row(connection, study)
+            if row.owner != owner():
+                refuse_if_run(study, row)
+            interrupted = update(TRIAL).where(TRIAL.c.study_id == study, TRIAL.c.state == "running")
+            connection.execute(interrupted.values(state="interrupted"))
             taken = connection.execute(
                 update(STUDY)
                 .where(STUDY.c.id == study, STUDY.c.owner == row.owner)
-                .values(owner=owner(), state="running", message="", active_at=now())
+                .values(
+                    owner=owner(), state="running", message="", active_at=now(), finished_at=None
+                )
             )
             if taken.rowcount != 1:
                 raise StudyError(f"study {study} was taken over by another process just now")
+        self._known.pop(study, None)
 
     def spec(self, study: int) -> StudySpec:
-        """What was recorded at creation, with the current budgets."""
-        if study not in self._specs:
-            with self._transaction() as connection:
-                row = connection.execute(select(STUDY).where(STUDY.c.id == study)).first()
-                if row is None:
-                    raise StudyError(f"there is no study {study}; `automl studies` lists them")
-                self._specs[study] = StudySpec(
-                    **study_texts(connection, row),
-                    name=row.name,
-                    kind=row.kind,
-                    metrics=tuple((n, g, u) for n, g, u in row.metrics),
-                    space=row.space,
-                    settings=row.settings,
-                    trials=row.budget_trials,
-                    timeout=row.budget_seconds,
-                    seed=row.seed,
-                )
-        return self._specs[study]
+        """What was recorded at creation, with the current budgets.
 
-    def spent(self, study: int) -> float:
-        """Wall-clock seconds of its earlier legs."""
-        with self._transaction() as connection:
-            query = select(STUDY.c.seconds).where(STUDY.c.id == study)
-            return float(connection.execute(query).scalar_one())
-
-    def tick(self, study: int, seconds: float) -> None:
-        """The study's wall-clock so far; written with the next flush that writes anything."""
-        self._seconds[study] = seconds
-
-    def set_budget(self, study: int, trials: int | None, timeout: float | None) -> None:
-        """Replace the budgets of a study."""
-        self._specs[study] = replace(self.spec(study), trials=trials, timeout=timeout)
-        with self._transaction() as connection:
-            connection.execute(
-                update(STUDY)
-                .where(STUDY.c.id == study)
-                .values(budget_trials=trials, budget_seconds=timeout)
+        Raises:
+            StudyError: if there is no such study.
+        """
+        with self._reading() as connection:
+            row = study_row(connection, study)
+            return StudySpec(
+                **study_texts(connection, row),
+                name=row.name,
+                kind=row.kind,
+                metrics=tuple((name, goal, unit) for name, goal, unit in row.metrics),
+                space=row.space,
+                settings=row.settings,
+                trials=row.budget_trials,
+                timeout=row.budget_seconds,
+                seed=row.seed,
             )
 
     def find_study(self, name: str) -> int | None:
         """The newest study of that name."""
-        with self._transaction() as connection:
+        with self._reading() as connection:
             query = select(func.max(STUDY.c.id)).where(STUDY.c.name == name)
             return connection.execute(query).scalar()
+
+    def spent(self, study: int) -> float:
+        """Wall-clock seconds of its earlier legs, as last told by ``tick`` or ``close_study``."""
+        if study in self._batch.seconds:
+            return self._batch.seconds[study]
+        with self._reading() as connection:
+            return float(study_row(connection, study).seconds)
+
+    def tick(self, study: int, seconds: float) -> None:
+        """The study's wall-clock so far; written with the next flush."""
+        self._study(study)
+        self._batch.seconds[study] = float(seconds)
+
+    def set_budget(self, study: int, trials: int | None, timeout: float | None) -> None:
+        """Replace the budgets of a study; ``timeout`` in seconds. Durable at once."""
+        with self._writing() as connection:
+            study_row(connection, study)
+            budget = {"budget_trials": trials, "budget_seconds": timeout}
+            connection.execute(update(STUDY).where(STUDY.c.id == study).values(**budget))
 
     def close_study(
         self, study: int, state: StudyState, best: int | None, seconds: float, message: str = ""
     ) -> None:
         """The study stops; this process gives it up. Flushes."""
         self.flush()
-        with self._transaction() as connection:
-            connection.execute(
-                update(STUDY)
-                .where(STUDY.c.id == study)
-                .values(
-                    state=state,
-                    seconds=seconds,
-                    message=message,
-                    owner="",
-                    active_at=now(),
-                    finished_at=now(),
+        values = {
+            "state": state,
+            "seconds": float(seconds),
+            "message": message,
+            "owner": "",
+            "active_at": now(),
+            "finished_at": now(),
+        }
+        with self._writing() as connection:
+            row = study_row(connection, study)
+            if row.owner not in ("", owner()):
+                raise StudyError(f"study {study} was taken over by another process")
+            if best is not None and best != row.best_number:
+                chosen = select(TRIAL.c.objective, TRIAL.c.cost).where(
+                    TRIAL.c.study_id == study, TRIAL.c.number == best
                 )
-            )
+                found = connection.execute(chosen).one()
+                values |= {"best_number": best, "best_value": found[0], "best_cost": found[1]}
+            connection.execute(update(STUDY).where(STUDY.c.id == study).values(**values))
 
     def folder(self, study: int) -> Path:
-        """Where the study's artifacts lie."""
+        """Where the study's artifacts lie (absolute)."""
         return self.artifacts / f"study-{study:05d}"
 
     # ---------------------------------------------------------------- trials
 
     def start_trial(self, study: int, trial: TrialStart) -> None:
-        """A trial is handed out, or handed out again (same number)."""
-        self._starts[study, trial.number] = trial
+        """A trial is handed out, or handed out again after an interruption (same number)."""
+        self._study(study)
+        self._batch.start(study, trial)
 
     def report(
         self, study: int, number: int, step: int, split: str, scores: dict[str, float]
     ) -> None:
         """Scores of a running trial; repeating a step replaces its scores."""
-        for metric, value in scores.items():
-            self._scores[study, number, split, step, metric] = value
+        self._require(study, number)
+        self._batch.report((study, number), step, split, scores)
 
     def finish_trial(self, study: int, trial: TrialEnd) -> None:
-        """A trial ended."""
-        self._ends[study, trial.number] = trial
+        """A trial ended. Its weights, if any, lie in the artifact folder."""
+        known = self._require(study, trial.number)
+        weights = None if trial.weights is None else self._relative(trial.weights)
+        self._batch.end(study, trial, known.goal, weights)
 
     def evaluate_trial(
         self, study: int, number: int, evaluation: Evaluation, macs: int | None = None
     ) -> None:
-        """Scores of a finished trial's model on another split or dataset."""
-        self._evaluations.append((study, number, evaluation, macs))
+        """Scores of a finished trial's model on another split or dataset; replaces earlier ones."""
+        self._require(study, number)
+        self._batch.evaluate((study, number), evaluation, macs)
 
     def flush(self) -> None:
-        """Write everything since the last flush in one transaction."""
-        if not (self._starts or self._scores or self._ends or self._evaluations):
+        """Write everything since the last flush in one transaction.
+
+        Raises:
+            DatabaseError: if it cannot be written; nothing of it is then half-written, and a
+                later flush tries again.
+            StudyError: if another process has taken over a study meanwhile.
+        """
+        if not self._batch:
             return
-        known = dict(self._ids)
-        try:
-            with self._transaction() as connection:
-                self._write_starts(connection)
-                self._write_ends(connection)
-                self._write_scores(connection)
-                self._write_evaluations(connection)
-                self._write_summaries(connection)
-        except BaseException:
-            self._ids = known
-            raise
-        self._clear()
-
-    def _clear(self) -> None:
-        self._starts: dict[tuple[int, int], TrialStart] = {}
-        self._ends: dict[tuple[int, int], TrialEnd] = {}
-        self._scores: dict[tuple[int, int, str, int, str], float] = {}
-        self._evaluations: list[tuple[int, int, Evaluation, int | None]] = []
-        self._seconds: dict[int, float] = {}
-
-    def _write_starts(self, connection: Connection) -> None:
-        again = [key for key in self._starts if self._id(connection, *key, missing_ok=True)]
-        if again:
-            connection.execute(
-                update(TRIAL).where(TRIAL.c.id == bindparam("key")),
-                [{"key": self._ids[key], "state": "running", "finished_at": None} for key in again],
-            )
-        new = [key for key in self._starts if key not in self._ids]
-        if not new:
-            return
-        rows = [start_values(study, self._starts[study, number]) for study, number in new]
-        inserted = connection.execute(
-            insert(TRIAL).returning(TRIAL.c.id, TRIAL.c.study_id, TRIAL.c.number), rows
-        )
-        for row in inserted:
-            self._ids[row.study_id, row.number] = row.id
-
-    def _write_ends(self, connection: Connection) -> None:
-        if not self._ends:
-            return
-        rows, files = [], []
-        for (study, number), end in self._ends.items():
-            key = self._id(connection, study, number)
-            rows.append({"key": key, **end_values(end)})
-            if end.weights is not None:
-                path = os.path.relpath(end.weights, self.artifacts)
-                files.append(
-                    {
-                        "trial_id": key,
-                        "kind": "weights",
-                        "path": path,
-                        "sha256": end.weights_sha256,
-                        "bytes": end.weights_bytes,
-                    }
-                )
-            self._evaluations += [(study, number, e, None) for e in end.evaluations]
-        connection.execute(update(TRIAL).where(TRIAL.c.id == bindparam("key")), rows)
-        if files:
-            connection.execute(insert(ARTIFACT), files)
-
-    def _write_scores(self, connection: Connection) -> None:
-        if self._scores:
-            rows = [
-                {
-                    "trial_id": self._id(connection, study, number),
-                    "split": split,
-                    "step": step,
-                    "metric": metric,
-                    "value": value,
-                }
-                for (study, number, split, step, metric), value in self._scores.items()
-            ]
-            connection.execute(self._put_scores, rows)
-
-    def _write_evaluations(self, connection: Connection) -> None:
-        rows = []
-        for study, number, evaluation, macs in self._evaluations:
-            key = self._id(connection, study, number)
-            common = {
-                "trial_id": key,
-                "dataset": evaluation.dataset,
-                "split": evaluation.split,
-                "reason": evaluation.reason,
-            }
-            scores: Iterable[tuple[str, float | None]] = evaluation.scores.items()
-            rows += [
-                {**common, "metric": metric, "value": value}
-                for metric, value in (scores if evaluation.scores else [("", None)])
-            ]
-            if macs is not None:
-                connection.execute(update(TRIAL).where(TRIAL.c.id == key).values(macs=macs))
-        if rows:
-            connection.execute(insert(EVALUATION), rows)
-
-    def _write_summaries(self, connection: Connection) -> None:
-        """Keep each study's own row up to date, so that lists need no other."""
-        studies = {key[0] for key in self._starts} | {key[0] for key in self._ends}
-        for study in studies | {key[0] for key in self._scores}:
-            ends = [end for (of, _), end in self._ends.items() if of == study]
-            values: dict[str, Any] = {"active_at": now()}
-            if study in self._seconds:
-                values["seconds"] = self._seconds[study]
-            for state in ("complete", "pruned", "failed"):
-                count = sum(end.state == state for end in ends)
-                if count:
-                    column = STUDY.c[f"n_{state}"]
-                    values[column.name] = column + count
-            connection.execute(update(STUDY).where(STUDY.c.id == study).values(**values))
-            self._write_best(connection, study, ends)
-
-    def _write_best(self, connection: Connection, study: int, ends: list[TrialEnd]) -> None:
-        complete = [e for e in ends if e.state == "complete" and e.value is not None]
-        if not complete:
-            return
-        largest = self.spec(study).metrics[0][1] == "max"
-        pick = max if largest else min
-        best = pick(complete, key=lambda end: end.value or 0.0)
-        column = STUDY.c.best_value
-        better = column < best.value if largest else column > best.value
-        connection.execute(
-            update(STUDY)
-            .where(STUDY.c.id == study, column.is_(None) | better)
-            .values(best_value=best.value, best_number=best.number)
-        )
-
-    def _id(
-        self, connection: Connection, study: int, number: int, missing_ok: bool = False
-    ) -> int | None:
-        """The key of a trial, from memory or, once, from the database."""
-        if (study, number) not in self._ids:
-            if missing_ok and (study, -1) not in self._ids:
-                return None  # a study that this process created: nothing is older than we are
-            query = select(TRIAL.c.id).where(TRIAL.c.study_id == study, TRIAL.c.number == number)
-            found = connection.execute(query).scalar()
-            if found is None:
-                if missing_ok:
-                    return None
-                raise StudyError(f"study {study} has no trial {number}")
-            self._ids[study, number] = int(found)
-        return self._ids[study, number]
+        with self._writing() as connection:
+            made = self._batch.write(connection, self._known, owner())
+        for (study, number), key in made.items():
+            self._known[study].trials[number] = (key, "running")
+        for study, number in self._batch.starts.keys() | self._batch.ends.keys():
+            end = self._batch.ends.get((study, number), {"state": "running"})
+            trials = self._known[study].trials
+            trials[number] = (trials[number][0], end["state"])
+        self._batch = Batch()
 
     def past(self, study: int) -> list[PastTrial]:
         """All its trials by number. Those left running are interrupted."""
         self.flush()
-        with self._transaction() as connection:
-            metric = self.spec(study).metrics[0][0]
-            reports: dict[int, dict[int, float]] = {}
-            query = (
-                select(SCORE.c.trial_id, SCORE.c.step, SCORE.c.value)
-                .join(TRIAL, TRIAL.c.id == SCORE.c.trial_id)
-                .where(TRIAL.c.study_id == study, SCORE.c.split == "valid")
-                .where(SCORE.c.metric == metric)
-            )
-            for key, step, value in connection.execute(query):
-                reports.setdefault(key, {})[step] = value
-            evaluations = self._past_evaluations(connection, study)
-            trials = connection.execute(
-                select(TRIAL).where(TRIAL.c.study_id == study).order_by(TRIAL.c.number)
-            )
-            found = []
-            self._ids[study, -1] = -1  # trials of earlier legs may be handed out again
-            for row in trials:
-                self._ids[study, row.number] = row.id
-                start = TrialStart(
-                    row.number, row.seed, row.params, row.config, row.techniques, row.label
-                )
-                state: TrialState = "interrupted" if row.state == "running" else row.state
-                found.append(
-                    PastTrial(
-                        start,
-                        state,
-                        row.value,
-                        row.seconds,
-                        reports.get(row.id, {}),
-                        evaluations.get(row.id, ()),
-                    )
-                )
-            return found
-
-    def _past_evaluations(
-        self, connection: Connection, study: int
-    ) -> dict[int, tuple[Evaluation, ...]]:
-        query = (
-            select(EVALUATION)
-            .join(TRIAL, TRIAL.c.id == EVALUATION.c.trial_id)
-            .where(TRIAL.c.study_id == study)
-            .order_by(EVALUATION.c.id)
-        )
-        found: dict[int, dict[tuple[str, str], Evaluation]] = {}
-        for row in connection.execute(query):
-            mine = found.setdefault(row.trial_id, {})
-            known = mine.get((row.dataset, row.split))
-            scores = known.scores if known else {}
-            if row.value is not None:
-                scores = {**scores, row.metric: row.value}
-            mine[row.dataset, row.split] = Evaluation(row.dataset, row.split, scores, row.reason)
-        return {key: tuple(mine.values()) for key, mine in found.items()}
-
-    def failure(self, study: int, number: int) -> Failure | None:
-        """Why a trial failed."""
-        self.flush()
-        with self._transaction() as connection:
-            query = select(TRIAL.c.failure).where(
-                TRIAL.c.study_id == study, TRIAL.c.number == number
-            )
-            found = connection.execute(query).scalar()
-            return Failure(**found) if found else None
+        with self._reading() as connection:
+            row = study_row(connection, study)
+            return past_trials(connection, study, row.metric)
 
     # ---------------------------------------------------------------- what comes later
 
-    def record_claim(self, verdict: ClaimVerdict) -> None:
-        """Record what became of a claim. Durable at once."""
-        values = asdict(verdict)
-        for key in ("bars", "runs", "studies"):
-            values[key] = list(values[key])
-        with self._transaction() as connection:
-            connection.execute(insert(CLAIM).values(**values))
+    def record_claim(self, verdict: ClaimVerdict) -> int:
+        """Record what became of a claim; return the record's id. Durable at once."""
+        with self._writing() as connection:
+            return put_claim(connection, verdict)
 
-    def record_probe(self, trial_id: int, probe: str, numbers: dict[str, float]) -> None:
-        """Record what a probe measured of a trial's model. Durable at once."""
-        rows = [
-            {"trial_id": trial_id, "probe": probe, "name": name, "value": value}
-            for name, value in numbers.items()
-        ]
-        with self._transaction() as connection:
-            connection.execute(insert(PROBE), rows)
+    def record_probe(self, trial: int, probe: str, values: Mapping[str, float]) -> None:
+        """Record what a probe measured of the model of a trial (its id). Durable at once.
+
+        Raises:
+            UnknownName: if there is no such trial.
+        """
+        with self._writing() as connection:
+            put_probe(connection, trial, probe, values)
 
     def record_export(
-        self, trial_id: int, values: dict[str, Any], benchmarks: list[dict[str, Any]]
+        self, trial: int, export: ExportRecord, benchmarks: Sequence[BenchmarkRecord] = ()
     ) -> int:
-        """Record an export and its measurements; return its id. Durable at once."""
-        with self._transaction() as connection:
-            made = connection.execute(insert(EXPORT).values(trial_id=trial_id, **values))
-            assert made.inserted_primary_key is not None
-            key = int(made.inserted_primary_key[0])
-            if benchmarks:
-                rows = [{"export_id": key, **record} for record in benchmarks]
-                connection.execute(insert(BENCHMARK), rows)
-            return key
+        """Record an export of a trial (its id) with its measurements; return the export's id.
 
-    def _transaction(self) -> AbstractContextManager[Connection]:
+        Raises:
+            UnknownName: if there is no such trial.
+        """
+        with self._writing() as connection:
+            key = put_export(connection, trial, export)
+            put_benchmarks(connection, key, benchmarks)
+        return key
+
+    def record_benchmarks(self, export: int, benchmarks: Sequence[BenchmarkRecord]) -> None:
+        """Record more measurements of an export (its id). Durable at once.
+
+        Raises:
+            UnknownName: if there is no such export.
+        """
+        with self._writing() as connection:
+            put_benchmarks(connection, export, benchmarks)
+
+    # ---------------------------------------------------------------- inside
+
+    def _writing(self) -> AbstractContextManager[Connection]:
         """A connection in a transaction, its errors told in one sentence."""
         return opening.transaction(self.engine)
 
+    def _reading(self) -> AbstractContextManager[Connection]:
+        """The same without the writer's lock."""
+        return opening.transaction(self.engine, reads=True)
 
-def start_values(study: int, trial: TrialStart) -> dict[str, Any]:
-    """The columns of a trial that is handed out."""
-    return {
-        "study_id": study,
-        "number": trial.number,
-        "state": "running",
-        "seed": trial.seed,
-        "label": trial.label,
-        "config": trial.config,
-        "params": trial.params,
-        "techniques": trial.techniques,
-        "started_at": now(),
-    }
+    def _study(self, study: int) -> Known:
+        """What is known of a study, from memory or, once, from the database."""
+        if study not in self._known:
+            with self._reading() as connection:
+                goal = study_row(connection, study).goal
+                trials = select(TRIAL.c.number, TRIAL.c.id, TRIAL.c.state)
+                rows = connection.execute(trials.where(TRIAL.c.study_id == study))
+                self._known[study] = Known(goal, {n: (key, state) for n, key, state in rows})
+        return self._known[study]
+
+    def _require(self, study: int, number: int) -> Known:
+        """The study, if it has that trial."""
+        known = self._study(study)
+        if number not in known.trials and (study, number) not in self._batch.starts:
+            raise StudyError(f"study {study} has no trial {number}")
+        return known
+
+    def _relative(self, path: Path) -> str:
+        """A path within the artifact folder, so that the folder may be moved."""
+        try:
+            return path.resolve().relative_to(self.artifacts).as_posix()
+        except ValueError:
+            raise DatabaseError(
+                f"file {path} cannot be recorded: it is outside the artifact folder "
+                f"{self.artifacts}"
+            ) from None
 
 
-def end_values(end: TrialEnd) -> dict[str, Any]:
-    """The columns of a trial that ended."""
-    return {
-        "state": end.state,
-        "value": end.value,
-        "step": end.step,
-        "seconds": end.seconds,
-        "parameters": end.parameters,
-        "bytes": end.weights_bytes,
-        "stopped": end.stopped,
-        "scores": dict(end.scores),
-        "failure": vars(end.failure) if end.failure else None,
-        "finished_at": None if end.state == "interrupted" else now(),
-    }
+def study_row(connection: Connection, study: int) -> Row[Any]:
+    """The row of a study.
+
+    Raises:
+        StudyError: if there is none.
+    """
+    row = connection.execute(select(STUDY).where(STUDY.c.id == study)).first()
+    if row is None:
+        raise StudyError(f"there is no study {study}: `automl studies` lists them")
+    return row
+
+
+def refuse_if_run(study: int, row: Row[Any]) -> None:
+    """Raise ``StudyError`` if a living process runs the study."""
+    living = alive(row.owner)
+    if living is None:
+        living = now() - row.active_at < STRANGER_IS_GONE
+    if living:
+        host, pid, _ = parts(row.owner)
+        where = "this machine" if here(row.owner) else host
+        raise StudyError(f"study {study} is being run by process {pid} on {where}; stop it or wait")

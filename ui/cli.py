@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import Annotated, Optional
 
 import typer
 
@@ -140,7 +140,8 @@ def search(
         memory_mb=memory_mb,
         full=full,
     )
-    finish(render.result(result, db, json), result.state)
+    render.result(result, db, json)
+    finish(result.state)
 
 
 @app.command(rich_help_panel="Search")
@@ -173,10 +174,11 @@ def resume(
     result = actions.resume(
         study, trials=trials, timeout=seconds(timeout), db=db, observer=render.observer()
     )
-    finish(render.result(result, db, json), result.state)
+    render.result(result, db, json)
+    finish(result.state)
 
 
-def finish(text: Any, state: str) -> None:
+def finish(state: str) -> None:
     """Exit with 1 when a study failed or was interrupted, so that scripts notice."""
     if state in ("failed", "interrupted"):
         raise typer.Exit(1)
@@ -282,7 +284,7 @@ def claims(
     plugin: PluginOption = None,
     markdown: Annotated[
         Optional[Path],  # noqa: UP045
-        typer.Option("--markdown", help="Write docs/claims.md (and model cards) from the database."),
+        typer.Option("--markdown", help="Write the table of claims to this file."),
     ] = None,
     db: Database = None,
     json: Json = False,
@@ -292,9 +294,7 @@ def claims(
 
     rows = actions.claims(plugin, db=db)
     if markdown is not None:
-        from automl.ui.claims_page import write
-
-        write(rows, markdown)
+        markdown.write_text(render.claims_page(rows))
         return
     render.claims(rows, json)
 
@@ -443,7 +443,7 @@ def main() -> None:
 def wants_plugin_commands(arguments: list[str]) -> bool:
     """Whether a command is asked for that is not ours, so that plugins may bring it."""
     words = [word for word in arguments if not word.startswith("-")]
-    ours = {command.name or command.callback.__name__ for command in app.registered_commands}  # type: ignore[union-attr]
+    ours = {command.name or command.callback.__name__ for command in app.registered_commands}
     ours |= {group.name for group in app.registered_groups}  # type: ignore[arg-type]
     return bool(words) and words[0] not in ours
 

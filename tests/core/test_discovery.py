@@ -37,9 +37,7 @@ def catalogue(**modules: str) -> Catalogue:
 
 
 def test_a_broken_entry_point_takes_down_nothing_else() -> None:
-    found = catalogue(
-        broken="no_such_module_anywhere", fine=offering("fine_module", card("fine"))
-    )
+    found = catalogue(broken="no_such_module_anywhere", fine=offering("fine_module", card("fine")))
     assert [c.name for c in found.cards(PluginCard)] == ["fine"]
     with pytest.raises(BrokenPlugin, match="'broken'.*ModuleNotFoundError"):
         found.card(PluginCard, "broken")

@@ -95,7 +95,11 @@ def test_hopeless_trials_are_pruned_but_not_before_the_warm_up(make_plugin, reco
 
 FAULTS = {
     "raises": ("raise RuntimeError('boom')", "RuntimeError", "boom"),
-    "nan": ("run.report(1, {'accuracy': float('nan'), 'nll': 0.0})", "TrialError", "accuracy is nan"),
+    "nan": (
+        "run.report(1, {'accuracy': float('nan'), 'nll': 0.0})",
+        "TrialError",
+        "accuracy is nan",
+    ),
     "silent": ("pass", "TrialError", "without a report"),
     "wrong": ("run.report(1, {'f1': 1.0})", "TrialError", "'f1'"),
     "exits": ("sys.exit(4)", "SystemExit", "4"),

@@ -1,0 +1,176 @@
+"""From a trained trial to a verified file, and every way in which that can go wrong."""
+
+import json
+import os
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import onnx
+import pytest
+import torch
+from torch import nn
+
+from automl.core import checkpoint
+from automl.core.discovery import catalogue
+from automl.core.errors import CheckpointError, ExportError
+from automl.core.plugin import Axis, Exportable
+from automl.core.trial import TrialTask, seed_everything
+from automl.export import graph, verify
+from automl.export.session import open_session
+from automl.export.targets import CpuTarget, export_trial
+
+METADATA = {"automl.plugin": "ptrnet", "automl.trial": "1/0"}
+
+
+def trained(folder: Path, dataset: str = "tsp:n=4-6,train_size=50", **settings) -> TrialTask:
+    """A task whose weights lie where a finished trial leaves them."""
+    plugin, data = catalogue().plugin("ptrnet"), catalogue().dataset(dataset)
+    config = replace(plugin.defaults, hidden=16, init_scale=0.5, **settings)
+    seed_everything(0)
+    task = TrialTask("ptrnet", dataset, config.to_dict(), 0, 0, str(folder))
+    checkpoint.save_weights(task.weights, plugin.build(config, data.info), {})
+    return task
+
+
+@pytest.mark.parametrize(
+    ("dataset", "settings"),
+    [
+        ("tsp:n=4-6,train_size=50", {}),
+        ("convex-hull:n=4-6,train_size=50", {"encoder": "bi", "glimpse": True, "logit_clip": 10.0}),
+        pytest.param("delaunay:n=5,train_size=50", {}, marks=pytest.mark.slow),
+        pytest.param("sort:n=5,train_size=50", {"embed_dim": 8}, marks=pytest.mark.slow),
+        pytest.param("convex-hull:n=6,train_size=50", {"arch": "seq2seq"}, marks=pytest.mark.slow),
+        pytest.param(
+            "convex-hull:n=6,train_size=50", {"arch": "seq2seq_attention"}, marks=pytest.mark.slow
+        ),
+    ],
+)
+def test_a_model_becomes_a_verified_file(tmp_path: Path, dataset: str, settings) -> None:
+    task = trained(tmp_path, dataset, **settings)
+    folder = tmp_path / "out"
+    report = export_trial(task, CpuTarget(), folder, METADATA)
+    assert (report.status, report.message) == ("ok", "")
+    assert report.graph["axes"] == {"points": {"0": "batch", "1": "n"}}
+    assert report.graph["opset"] == 18
+    parity = report.parity
+    assert parity["discrete_equal"]
+    assert parity["max_abs"] < 1e-4
+    assert parity["metric_torch"] == pytest.approx(parity["metric_onnx"], abs=1e-3)
+    assert len({(s["batch"], s["n"]) for s in parity["sizes"]}) >= 5 or "arch" in settings
+    assert {record["batch"] for record in report.benchmarks} == {1, 32}
+    assert {file["name"] for file in report.files} >= {"model.onnx"}
+    assert graph.provenance(folder / "model.onnx") == METADATA
+    assert json.loads((folder / "report.json").read_text())["status"] == "ok"
+    assert "onnxruntime" in (folder / "README.md").read_text()
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith(".")) == []
+
+
+def test_a_graph_that_computes_something_else_is_caught(tmp_path: Path) -> None:
+    task = trained(tmp_path)
+    plugin = catalogue().plugin("ptrnet")
+    model_config = type(plugin.defaults).from_dict(task.config)
+    info = catalogue().dataset(task.dataset).info
+    seed_everything(1)  # other weights than the trial's
+    other = plugin.build(model_config, info).eval()
+    exportable = plugin.export(other, model_config, info)
+    work = tmp_path / "work"
+    work.mkdir()
+    CpuTarget().prepare(exportable, work, {})
+    found = verify.in_child(work, task)
+    assert found["status"] == "parity_fail"
+    assert "disagrees with PyTorch" in found["message"]
+
+
+class Unrolled(nn.Module):
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor]:
+        total = torch.zeros_like(x[:, 0])
+        for step in range(x.shape[1]):
+            total = total + x[:, step]
+        return (total,)
+
+
+class Inverse(nn.Module):
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor]:
+        return (torch.linalg.svdvals(x),)
+
+
+def asked(module: nn.Module) -> Exportable:
+    free = {"x": {0: Axis("batch"), 1: Axis("n", 2, 50)}}
+    return Exportable(module, {"x": torch.rand(2, 5, 3)}, ("y",), free)
+
+
+def test_an_axis_that_the_exporter_fixes_is_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match="static shape of 5|axis 1"):
+        graph.write(asked(Unrolled()), tmp_path / "x.onnx", {})
+    assert not (tmp_path / "x.onnx").exists()
+
+
+def test_an_operator_without_a_counterpart_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match="svd"):
+        graph.write(asked(Inverse()), tmp_path / "x.onnx", {})
+
+
+def test_a_failed_export_leaves_no_folder(tmp_path: Path, monkeypatch) -> None:
+    def refuse(*args: object) -> None:
+        raise ExportError("no such operator")
+
+    monkeypatch.setattr(graph, "write", refuse)
+    report = export_trial(trained(tmp_path), CpuTarget(), tmp_path / "out", METADATA)
+    assert (report.status, report.message) == ("export_fail", "no such operator")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_crash_of_the_runtime_is_a_status(tmp_path: Path, monkeypatch) -> None:
+    task = trained(tmp_path)
+    folder = tmp_path / "work"
+    folder.mkdir()
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys, os, signal\n"
+        f"if {task.folder!r} in ' '.join(sys.orig_argv): os.kill(os.getpid(), {signal.SIGSEGV:d})\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path) + os.pathsep + os.environ.get("PYTHONPATH", ""))
+    found = verify.in_child(folder, task)
+    assert found["status"] == "crash"
+    assert str(int(signal.SIGSEGV)) in found["message"]
+
+
+def test_a_trial_without_weights_is_refused(tmp_path: Path) -> None:
+    task = trained(tmp_path)
+    task.weights.unlink()
+    with pytest.raises(CheckpointError, match="no weights"):
+        export_trial(task, CpuTarget(), tmp_path / "out", {})
+
+
+def test_damaged_weights_are_refused(tmp_path: Path) -> None:
+    task = trained(tmp_path)
+    task.weights.write_bytes(task.weights.read_bytes()[:50])
+    with pytest.raises(CheckpointError, match="cannot be loaded"):
+        export_trial(task, CpuTarget(), tmp_path / "out", {})
+
+
+def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(b"not a graph")
+    with pytest.raises(ExportError, match="cannot be loaded"):
+        open_session(path)
+    with pytest.raises(ExportError, match="no readable ONNX file"):
+        graph.provenance(path)
+
+
+def test_sizes_to_try_reach_beyond_the_example_within_the_range() -> None:
+    assert verify.sizes(Axis("n", 3, 500), 10) == [3, 5, 10, 11, 20, 50]
+    assert verify.sizes(Axis("n", 3, 12), 10) == [3, 5, 10, 11, 12]
+    assert verify.sizes(Axis("batch"), 2) == [1, 2, 7]
+
+
+def test_nodes_inside_loops_are_counted(tmp_path: Path) -> None:
+    task = trained(tmp_path)
+    plugin = catalogue().plugin("ptrnet")
+    config = type(plugin.defaults).from_dict(task.config)
+    info = catalogue().dataset(task.dataset).info
+    exportable = plugin.export(plugin.build(config, info), config, info)
+    written = graph.write(exportable, tmp_path / "m.onnx", {})
+    top = len(onnx.load(tmp_path / "m.onnx").graph.node)
+    assert written.nodes > top
+    assert written.operators["Scan"] == 1

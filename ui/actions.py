@@ -1,0 +1,304 @@
+"""What the command line, the browser and Python programs do: engine, database and export joined."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from automl import dataset_db
+from automl.core.errors import CheckpointError, ConfigError, MissingExtra
+from automl.dataset_db import query
+
+if TYPE_CHECKING:
+    from automl.core.check import Finding
+    from automl.core.driver import Observer
+    from automl.core.study import StudyResult
+    from automl.core.trial import TrialTask
+    from automl.dataset_db.store import Store
+
+DEFAULT_TRIALS = 20
+Row = dict[str, Any]
+
+
+@contextmanager
+def opened(db: str | None, observer: Observer | None = None) -> Iterator[Store]:
+    """The model database, open for writing; the observer's display is closed with it."""
+    store = dataset_db.Store(db)
+    try:
+        yield store
+    finally:
+        close = getattr(observer, "close", None)
+        if close is not None:
+            close()
+        store.close()
+
+
+# ---------------------------------------------------------------- search
+
+
+def search(  # noqa: PLR0913  all but the first two by keyword
+    plugin: str | None,
+    dataset: str = "",
+    *,
+    trials: int | None = None,
+    timeout: float | None = None,
+    overrides: Sequence[str] = (),
+    techniques: Sequence[str] = (),
+    name: str = "",
+    db: str | None = None,
+    observer: Observer | None = None,
+    **settings: Any,
+) -> StudyResult:
+    """Search a plugin's space; ``settings`` are the fields of ``SearchSettings``.
+
+    Without ``trials`` and ``timeout`` (seconds) the budget is 20 trials.
+
+    Raises:
+        AutoMLError: for anything the caller can put right; nothing is recorded then.
+    """
+    from automl.core.cards import PluginCard
+    from automl.core.discovery import catalogue
+    from automl.core.search import Job
+    from automl.core.search import search as run
+    from automl.core.study import Budget, SearchSettings
+
+    if not plugin:
+        known = ", ".join(card.name for card in catalogue().cards(PluginCard))
+        raise ConfigError(f"name a plugin with --plugin; installed: {known}")
+    budget = Budget(DEFAULT_TRIALS if trials is None and timeout is None else trials, timeout)
+    chosen = SearchSettings.from_dict(settings)
+    job = Job(plugin, budget, dataset, tuple(overrides), tuple(techniques), chosen, name)
+    with opened(db, observer) as store:
+        return run(job, store, observer)
+
+
+def resume(
+    study: int,
+    *,
+    trials: int | None = None,
+    timeout: float | None = None,
+    db: str | None = None,
+    observer: Observer | None = None,
+) -> StudyResult:
+    """Continue a study within its budgets, or new total ones.
+
+    Raises:
+        StudyError: if it does not exist or is running elsewhere.
+    """
+    from automl.core.search import resume as run
+
+    with opened(db, observer) as store:
+        return run(study, store, trials=trials, timeout=timeout, observer=observer)
+
+
+def reproduce(
+    plugin: str,
+    claims: Sequence[str] = (),
+    *,
+    scale: str = "small",
+    fresh: bool = False,
+    db: str | None = None,
+    observer: Observer | None = None,
+    **settings: Any,
+) -> list[Row]:
+    """Check a paper's claims; the verdicts as ``claims`` returns them.
+
+    Raises:
+        UnknownName: if there is no such plugin or claim.
+    """
+    from automl.core.reproduce import Request
+    from automl.core.reproduce import reproduce as run
+    from automl.core.study import SearchSettings
+
+    request = Request(plugin, tuple(claims), scale, fresh, SearchSettings.from_dict(settings))
+    with opened(db, observer) as store:
+        verdicts = run(request, store, observer)
+    names = {verdict.claim for verdict in verdicts}
+    found = query.claims(db, plugin=verdicts[0].plugin) if verdicts else []
+    return [row for row in found if row["claim"] in names and row["scale"] == scale]
+
+
+def check_plugin(plugin: str) -> Iterator[Finding]:
+    """Try all laws on a plugin, the ONNX one included if the export extra is installed."""
+    from automl.core.check import LAWS, Case, check
+    from automl.core.discovery import catalogue
+
+    catalogue().plugin(plugin)  # a broken or unknown plugin is one sentence, not sixteen
+    laws = LAWS
+    try:
+        from automl.export.law import export_matches_torch
+
+        laws = (*LAWS, export_matches_torch)
+    except MissingExtra:
+        pass
+    return check(Case(plugin), laws)
+
+
+# ---------------------------------------------------------------- looking
+
+
+def studies(db: str | None = None) -> list[Row]:
+    """The studies, the newest first."""
+    return query.studies(db)
+
+
+def trials(study: int, *, limit: int = 20, db: str | None = None) -> list[Row]:
+    """A study's trials, the best first."""
+    about = query.study(study, db)
+    found = query.trials(study, db, limit=limit)
+    return [{**row, "metric": about["metric"]} for row in found]
+
+
+def resolve(reference: str, plugin: str | None, db: str | None) -> str:
+    """``best`` as the reference of a trial; anything else unchanged."""
+    return query.best(db, plugin=plugin) if reference == "best" else reference
+
+
+def best(
+    *,
+    plugin: str | None = None,
+    dataset: str | None = None,
+    study: int | None = None,
+    db: str | None = None,
+) -> Row:
+    """The best model's record."""
+    return query.trial(query.best(db, plugin=plugin, dataset=dataset, study=study), db)
+
+
+def show(
+    reference: str, *, plugin: str | None = None, code: bool = False, db: str | None = None
+) -> Row:
+    """A model's record."""
+    return query.trial(resolve(reference, plugin, db), db, code=code)
+
+
+def claims(plugin: str | None = None, *, db: str | None = None) -> list[Row]:
+    """The latest verdict on each claim."""
+    return query.claims(db, plugin=plugin)
+
+
+def info(*, db: str | None = None) -> Row:
+    """What the database holds."""
+    return query.info(db)
+
+
+# ---------------------------------------------------------------- one model
+
+
+def task_of(row: Row) -> TrialTask:
+    """The task that rebuilds a recorded trial's model.
+
+    Raises:
+        CheckpointError: if no weights are on record, or their file is gone.
+    """
+    from automl.core.trial import TrialTask
+
+    files = [a["file"] for a in row["artifacts"] if a["kind"] == "weights"]
+    if not files:
+        raise CheckpointError(
+            f"trial {row['reference']} is {row['state']} and has no weights; "
+            "only complete trials keep them"
+        )
+    if not Path(files[0]).exists():
+        raise CheckpointError(f"the weights of trial {row['reference']} are gone: {files[0]}")
+    return TrialTask(
+        plugin=row["settings"]["reference"],
+        dataset=row["dataset"],
+        config=row["config"],
+        number=row["number"],
+        seed=row["seed"],
+        folder=str(Path(files[0]).parent),
+        techniques=row["techniques"],
+    )
+
+
+def probe(
+    reference: str, probe: str, *, plugin: str | None = None, db: str | None = None
+) -> dict[str, float]:
+    """Measure a model with a probe and record the numbers.
+
+    Raises:
+        UnknownName: if there is no such probe or trial.
+        ConfigError: if the probe does not apply to the model's problem.
+    """
+    from automl.core.cards import ProbeCard
+    from automl.core.discovery import catalogue
+    from automl.core.trial import load_model
+
+    card = catalogue().card(ProbeCard, probe)
+    row = query.trial(resolve(reference, plugin, db), db)
+    if card.problems and row["problem"] not in card.problems:
+        raise ConfigError(
+            f"probe {probe!r} measures {', '.join(card.problems)}, not {row['problem']}"
+        )
+    found, model, config, dataset = load_model(task_of(row))
+    numbers: dict[str, float] = card.load()().measure(found, model, config, dataset)
+    with opened(db) as store:
+        store.record_probe(row["id"], probe, numbers)
+    return numbers
+
+
+def export(
+    reference: str,
+    *,
+    plugin: str | None = None,
+    target: str = "cpu",
+    into: Path | None = None,
+    db: str | None = None,
+) -> Row:
+    """Export a model, verify and measure it, and record all of that.
+
+    Raises:
+        UnknownName: if there is no such trial or target.
+        CheckpointError: if the trial has no weights.
+        MissingExtra: if the export extra is not installed.
+    """
+    from automl.core.cards import TargetCard
+    from automl.core.discovery import catalogue
+
+    card = catalogue().card(TargetCard, target)
+    row = query.trial(resolve(reference, plugin, db), db)
+    task = task_of(row)
+    runtime = card.load()()
+    from automl.export.targets import export_trial
+    from automl.ui.provenance import benchmark_records, export_record, metadata
+
+    name = f"{row['study']}-{row['number']}-{target}"
+    folder = into if into is not None else Path("exports") / name
+    report = export_trial(task, runtime, folder, metadata(row))
+    with opened(db) as store:
+        store.record_export(row["id"], export_record(report), benchmark_records(report))
+    return {"trial": row["reference"], **report.to_dict()}
+
+
+def ui(port: int, browser: bool, *, db: str | None = None) -> int:
+    """Serve the browser application on 127.0.0.1 until Ctrl-C; return its exit code.
+
+    Raises:
+        MissingExtra: if the ui extra is not installed.
+    """
+    import importlib.util
+
+    if importlib.util.find_spec("streamlit") is None:
+        raise MissingExtra('the browser needs streamlit: pip install "automl-papers[ui]"')
+    options = {
+        "server.address": "127.0.0.1",
+        "server.port": str(port),
+        "server.headless": str(not browser).lower(),
+        "browser.gatherUsageStats": "false",
+        "server.maxUploadSize": "50",
+    }
+    command = [sys.executable, "-m", "streamlit", "run", str(Path(__file__).with_name("app.py"))]
+    command += [f"--{key}={value}" for key, value in options.items()]
+    environment = dict(os.environ)
+    if db is not None:
+        environment["AUTOML_DB"] = db if "://" in db else str(Path(db).resolve())
+    try:
+        return subprocess.run(command, env=environment, check=False).returncode
+    except KeyboardInterrupt:
+        return 0

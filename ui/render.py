@@ -1,0 +1,352 @@
+"""Records as tables and sentences on a terminal, or as JSON for machines."""
+
+from __future__ import annotations
+
+import json as jsonlib
+import math
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console, Group
+from rich.panel import Panel
+from rich.syntax import Syntax
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from automl.core.check import Finding
+    from automl.core.study import StudyResult
+    from automl.ui.progress import LiveProgress
+
+Row = dict[str, Any]
+VERDICT_STYLES = {"reproduced": "green", "not reproduced": "red", "inconclusive": "yellow"}
+
+
+def observer() -> LiveProgress:
+    """The progress display; on standard error, so that standard output is the result alone."""
+    from automl.ui.progress import LiveProgress
+
+    return LiveProgress(Console(stderr=True))
+
+
+def dump(value: Any) -> None:
+    """Print JSON; times in ISO 8601."""
+    print(jsonlib.dumps(value, indent=2, default=str))
+
+
+def number(value: Any) -> str:
+    """A number to four digits; a dash for none."""
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        return "–"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def size(value: float | None) -> str:
+    """Bytes in kB, MB or GB."""
+    if value is None:
+        return "–"
+    for unit in ("B", "kB", "MB"):
+        if value < 1000:
+            return f"{value:.4g} {unit}"
+        value /= 1000
+    return f"{value:.4g} GB"
+
+
+def ago(moment: datetime | None) -> str:
+    """How long ago, in words."""
+    if moment is None:
+        return ""
+    seconds = (datetime.now(UTC) - moment).total_seconds()
+    for unit, length in (("day", 86400), ("hour", 3600), ("minute", 60)):
+        count = int(seconds // length)
+        if count:
+            return f"{count} {unit}{'s' if count > 1 else ''} ago"
+    return "just now"
+
+
+def table(*columns: str) -> Table:
+    """An unframed table."""
+    made = Table(box=None, pad_edge=False, header_style="bold dim")
+    for column in columns:
+        made.add_column(column, overflow="fold")
+    return made
+
+
+def result(found: StudyResult, db: str | None, json: bool) -> None:
+    """How a search ended: the winner, where it is stored, what to try next."""
+    if json:
+        dump(found.to_dict())
+        return
+    console = Console()
+    counts = f"{found.complete} complete, {found.pruned} pruned, {found.failed} failed"
+    head = f"Study {found.study} is {found.state}: {counts}."
+    parts: list[Any] = [Text(f"{head} {found.message}".strip())]
+    at = f" --db {db}" if db else ""
+    if found.best is not None:
+        best = found.best
+        reference = f"{found.study}/{best.trial}"
+        parts.append(
+            Text.assemble(
+                ("Winner: ", "bold"),
+                (f"trial {reference}", "bold green"),
+                f" with {best.metric} {number(best.value)} on the validation split",
+            )
+        )
+        if best.test:
+            scores = ", ".join(f"{name} {number(value)}" for name, value in best.test.items())
+            parts.append(Text(f"Test split, touched once: {scores}"))
+        parts.append(Text(where(found.study, best.trial, db), "dim"))
+        next_ = [f"automl show {reference}{at}", f"automl export {reference} --target cpu{at}"]
+        next_.append(f"automl ui{at}")
+    else:
+        parts.append(Text("No trial is complete, so there is no winner.", "yellow"))
+        next_ = [f"automl trials {found.study}{at}"]
+    if found.state in ("interrupted", "exhausted", "failed"):
+        next_.insert(0, f"automl resume {found.study}{at}")
+    else:
+        done = found.complete + found.pruned + found.failed
+        next_.append(f"automl resume {found.study} --trials {2 * done}{at}")
+    parts += [Text("Next:", "bold"), *(Text(f"  {command}", "cyan") for command in next_)]
+    console.print(Panel(Group(*parts), border_style="green" if found.best else "yellow"))
+
+
+def where(study: int, trial: int, db: str | None) -> str:
+    """Where a model is stored, in a sentence."""
+    from automl.dataset_db.engine import artifact_root, database_url, shown
+
+    weights = artifact_root() / f"study-{study:05d}" / f"trial-{trial:05d}.safetensors"
+    return f"Stored in {shown(database_url(db))}; weights in {weights}"
+
+
+def studies(found: list[Row], json: bool) -> None:
+    """The list of studies."""
+    if json:
+        dump(found)
+        return
+    shown = table("Study", "Name", "State", "Trials", "Best", "Active")
+    for row in found:
+        done = row["n_complete"] + row["n_pruned"] + row["n_failed"]
+        budget = f"/{row['budget_trials']}" if row["budget_trials"] else ""
+        value = f"{row['metric']} {number(row['best_value'])}"
+        best = value if row["best_value"] is not None else "–"
+        shown.add_row(
+            str(row["id"]), row["name"], row["state"], f"{done}{budget}", best,
+            ago(row["active_at"]),
+        )  # fmt: skip
+    Console().print(shown if found else "No studies yet: automl search --plugin ptrnet")
+
+
+def trials(found: list[Row], json: bool) -> None:
+    """A study's trials."""
+    if json:
+        dump(found)
+        return
+    metric = found[0]["metric"] if found else "objective"
+    shown = table("Trial", "State", metric, "Steps", "Time", "Size", "Searched settings")
+    for row in found:
+        params = " ".join(f"{key}={number(value)}" for key, value in row["params"].items())
+        if row["failure"]:
+            params = f"{row['failure']['kind']}: {row['failure']['message']}"
+        shown.add_row(
+            f"{row['study']}/{row['number']}", row["state"], number(row["objective"]),
+            number(row["step"]), f"{row['seconds']:.1f} s", size(row["bytes"]),
+            Text(params or row["label"]),
+        )  # fmt: skip
+    Console().print(shown if found else "This study has no trials.")
+
+
+def trial(row: Row, json: bool) -> None:
+    """One model's record."""
+    if json:
+        dump(row)
+        return
+    console = Console()
+    grid = Table.grid(padding=(0, 2))
+    paper = row["paper"]
+    facts = {
+        "plugin": f"{row['plugin']} v{row['plugin_version']}: {paper['title']} ({paper['year']})",
+        "dataset": row["dataset"],
+        "state": row["state"] + (f" ({row['stopped']})" if row["stopped"] else ""),
+        row["metric"]: f"{number(row['objective'])} on the validation split",
+        "steps, time": f"{number(row['step'])}, {row['seconds']:.1f} s",
+        "parameters": f"{number(row['parameters'])}, {size(row['bytes'])}",
+        "multiply-adds": number(row["macs"]),
+        "seed": str(row["seed"]),
+        "config": ", ".join(f"{key}={number(value)}" for key, value in row["config"].items()),
+    }
+    for evaluation in row["evaluations"]:
+        name = f"{evaluation['split']}, {evaluation['dataset']}"
+        said = evaluation["reason"] or f"{evaluation['metric']} {number(evaluation['value'])}"
+        facts[name] = f"{facts[name]}, {said}" if name in facts else said
+    for artifact in row["artifacts"]:
+        facts[artifact["kind"]] = f"{artifact['file']} ({size(artifact['bytes'])})"
+    for made in row["exports"]:
+        facts[f"export {made['target']}"] = f"{made['status']} in {made['folder'] or '–'}"
+    for probed in row["probes"]:
+        facts[f"{probed['probe']}: {probed['name']}"] = number(probed["value"])
+    for name, value in facts.items():
+        grid.add_row(Text(name, "bold"), Text(str(value)))
+    console.print(Panel(grid, title=f"Trial {row['reference']}", title_align="left"))
+    if row["failure"]:
+        console.print(Text(row["failure"]["traceback"] or row["failure"]["message"], "red"))
+    for name, text in row.get("code", {}).items():
+        console.print(Panel(Syntax(text, "python"), title=name, title_align="left"))
+
+
+def numbers(found: Mapping[str, Any], json: bool) -> None:
+    """Names and values."""
+    if json:
+        dump(dict(found))
+        return
+    grid = Table.grid(padding=(0, 2))
+    for name, value in found.items():
+        shown = size(value) if name.endswith("bytes") else number(value)
+        grid.add_row(Text(name, "bold"), shown)
+    Console().print(grid)
+
+
+def findings(found: Iterable[Finding], json: bool) -> bool:
+    """The laws as they are tried; whether none is broken."""
+    console, kept, listed = Console(), True, []
+    styles = {"kept": "green", "broken": "bold red", "waived": "yellow"}
+    for finding in found:
+        kept &= finding.state != "broken"
+        listed.append(vars(finding))
+        if not json:
+            mark = Text(f"{finding.state:<8}", styles[finding.state])
+            console.print(mark + Text(finding.law, "") + Text(f"  {finding.reason}", "dim"))
+    if json:
+        dump(listed)
+    return kept
+
+
+def claim_bars(found: list[Row]) -> list[Row]:
+    """One object per bar: the stable machine output of ``claims`` and ``reproduce``."""
+    return [
+        {
+            "plugin": row["plugin"],
+            "claim": row["claim"],
+            "verdict": row["verdict"],
+            "run": bar["run"],
+            "metric": bar["metric"],
+            "on": bar["on"],
+            "ours": bar["ours"],
+            "spread": bar["spread"],
+            "rival": bar["rival"],
+            "bar": bar["bar"],
+            "met": bar["met"],
+            "paper_value": bar["paper"],
+            "command": row["command"],
+        }
+        for row in found
+        for bar in row["bars"]
+    ]
+
+
+def claims(found: list[Row], json: bool) -> None:
+    """Verdicts with their bars."""
+    if json:
+        dump(claim_bars(found))
+        return
+    console = Console()
+    if not found:
+        console.print("No claim was checked yet: automl reproduce ptrnet")
+    for row in found:
+        style = VERDICT_STYLES[row["verdict"]]
+        title = Text.assemble(
+            (f"{row['plugin']} {row['claim']}", "bold"), ": ", (row["verdict"], f"bold {style}")
+        )
+        console.print(title)
+        console.print(Text(f"{row['statement']} ({row['source']})", "dim"))
+        shown = table("", "Run", "On", "Bar", "Ours", "Paper")
+        for bar in row["bars"]:
+            mark = {True: "✓", False: "✗", None: "?"}[bar["met"]]
+            spread = f" ± {number(bar['spread'])}" if bar["spread"] else ""
+            shown.add_row(
+                mark, bar["run"], bar["on"], bar["bar"], number(bar["ours"]) + spread, bar["paper"]
+            )
+        console.print(shown)
+        console.print(Text(f"{row['command']}\n", "cyan"))
+
+
+def export(report: Row, json: bool) -> bool:
+    """What became of an export; whether it is verified."""
+    good = bool(report["status"] == "ok")
+    if json:
+        entry = {key: report[key] for key in ("target", "status", "files", "parity")}
+        more = {key: report[key] for key in ("folder", "benchmarks", "message")}
+        dump({"trial": report["trial"], "targets": [{**entry, **more}]})
+        return good
+    console = Console()
+    style = "green" if good else "red"
+    console.print(
+        Text.assemble(
+            f"Export of trial {report['trial']} to {report['target']}: ",
+            (report["status"], f"bold {style}"),
+            f"  {report['message']}",
+        )
+    )
+    parity = report["parity"]
+    if parity:
+        tried = ", ".join("x".join(map(str, sizes.values())) for sizes in parity["sizes"])
+        console.print(f"Same as PyTorch at {tried}: largest difference {parity['max_abs']:.2g}")
+        console.print(
+            f"{parity['metric']}: {number(parity['metric_torch'])} in PyTorch, "
+            f"{number(parity['metric_onnx'])} in onnxruntime"
+        )
+    for record in report["benchmarks"]:
+        console.print(
+            f"{record['runtime']}, batch {record['batch']}: median {record['p50_us']:.0f} µs, "
+            f"p95 {record['p95_us']:.0f} µs"
+        )
+    if report["folder"]:
+        files = ", ".join(f"{file['name']} ({size(file['bytes'])})" for file in report["files"])
+        console.print(Text(f"{report['folder']}: {files}", "cyan"))
+    return good
+
+
+# ---------------------------------------------------------------- documents
+
+
+def claims_page(found: list[Row]) -> str:
+    """The claims as a Markdown document, from the database alone."""
+    parts = [
+        "# Claims",
+        "",
+        "Written by `automl claims --markdown docs/claims.md` from the model database, which "
+        "`make reproduce` fills. A claim is reproduced if the mean over seeds meets every bar.",
+        "",
+    ]
+    for row in found:
+        parts += claim_section(row)
+    return "\n".join(parts) + "\n"
+
+
+def claim_section(row: Row) -> list[str]:
+    """One claim: verdict, bars, everything measured beside them."""
+    parts = [
+        f"## {row['plugin']}: {row['claim']} — {row['verdict']}",
+        "",
+        f"{row['statement']} ({row['source']}; {row['scale']} scale; `{row['command']}`; plugin "
+        f"version {row['plugin_version']}, code {row['code_hash'][:12]}, "
+        f"{row['created_at']:%Y-%m-%d})",
+        "",
+        "| met | run | test split of | bar | ours (mean ± sd) | paper |",
+        "|---|---|---|---|---|---|",
+    ]
+    for bar in row["bars"]:
+        met = {True: "yes", False: "no", None: "no result"}[bar["met"]]
+        spread = f" ± {number(bar['spread'])}" if bar["spread"] else ""
+        parts.append(
+            f"| {met} | {bar['run']} | {bar['on']} | {bar['bar']} | {number(bar['ours'])}{spread} "
+            f"| {bar['paper'] or '–'} |"
+        )
+    parts += ["", "| run | test split of | seeds | tuned | scores |", "|---|---|---|---|---|"]
+    for run in row["runs"]:
+        tuned = ", ".join(f"{key}={number(value)}" for key, value in run["tuned"].items())
+        scores = ", ".join(f"{key} {number(value)}" for key, value in run["scores"].items())
+        said = f"n/a: {run['reason']}" if run["reason"] else scores
+        seeds = run["seeds"] or "–"
+        parts.append(f"| {run['run']} | {run['on']} | {seeds} | {tuned or '–'} | {said} |")
+    return [*parts, ""]
