@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import logging
 import re
 import warnings
@@ -60,6 +61,10 @@ def export(exportable: Exportable) -> Any:
         name: {axis: torch.export.Dim.DYNAMIC for axis in exportable.axes.get(name, {})}
         for name in exportable.inputs
     }
+    shapes: tuple[Any, ...] = tuple(dynamic.values())
+    parameters = inspect.signature(exportable.module.forward).parameters.values()
+    if any(parameter.kind is inspect.Parameter.VAR_POSITIONAL for parameter in parameters):
+        shapes = (shapes,)  # all inputs are one argument then
     # A copy without gradients: PyTorch's scan refuses to export where they are on.
     module = copy.deepcopy(exportable.module).eval().requires_grad_(False)
     with torch.no_grad(), quiet():
@@ -69,7 +74,7 @@ def export(exportable: Exportable) -> Any:
                 tuple(exportable.inputs.values()),
                 dynamo=True,
                 opset_version=OPSET,
-                dynamic_shapes=tuple(dynamic.values()),
+                dynamic_shapes=shapes,
                 input_names=list(exportable.inputs),
                 output_names=list(exportable.outputs),
                 external_data=False,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 from typing import Any
 
@@ -47,12 +48,14 @@ class SessionModule(nn.Module):
     def __init__(self, model: nn.Module, session: Any) -> None:
         super().__init__()
         self.original = model
-        self._session = session
-        self._names = [value.name for value in session.get_inputs()]
+        names = [value.name for value in session.get_inputs()]
 
-    def forward(self, *args: Tensor, **kwargs: Tensor) -> dict[str, Tensor]:
-        """Take what the original takes; positional arguments in the graph's order."""
-        return run(self._session, dict(zip(self._names, args, strict=False)) | kwargs)
+        def forward(*args: Tensor, **kwargs: Tensor) -> dict[str, Tensor]:
+            return run(session, dict(zip(names, args, strict=False)) | kwargs)
+
+        # callers look at the arguments' names to choose the keys of a batch
+        forward.__signature__ = inspect.signature(model.forward)  # type: ignore[attr-defined]
+        self.forward = forward
 
     def __getattr__(self, name: str) -> Any:
         try:

@@ -443,8 +443,8 @@ def main() -> None:
 def wants_plugin_commands(arguments: list[str]) -> bool:
     """Whether a command is asked for that is not ours, so that plugins may bring it."""
     words = [word for word in arguments if not word.startswith("-")]
-    ours = {command.name or command.callback.__name__ for command in app.registered_commands}
-    ours |= {group.name for group in app.registered_groups}  # type: ignore[arg-type]
+    ours = {c.name or getattr(c.callback, "__name__", "") for c in app.registered_commands}
+    ours |= {str(group.name) for group in app.registered_groups}
     return bool(words) and words[0] not in ours
 
 

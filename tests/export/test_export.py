@@ -174,3 +174,11 @@ def test_nodes_inside_loops_are_counted(tmp_path: Path) -> None:
     top = len(onnx.load(tmp_path / "m.onnx").graph.node)
     assert written.nodes > top
     assert written.operators["Scan"] == 1
+
+
+def test_a_model_without_an_export_of_its_own_is_exported_by_forward_and_example(tmp_path) -> None:
+    from automl.core.check import Case
+    from automl.export.law import export_matches_torch
+    from automl.ui.scaffold import new_plugin
+
+    export_matches_torch(Case(str(new_plugin("exported", tmp_path))))
