@@ -20,7 +20,7 @@ from automl.core.trial import TrialTask, load_model
 from automl.export.session import SessionModule, open_session, run
 
 ABSOLUTE, RELATIVE = 1e-4, 1e-3  # fp32 tolerance
-BATCHES = (1, 2, 7)
+BATCHES = (1, 2, 3, 7, 16)
 METRIC_EXAMPLES = 200
 METRIC_TOLERANCE = 1e-3
 LATENCY_BATCHES = (1, 32)

@@ -161,7 +161,7 @@ def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
 def test_sizes_to_try_reach_beyond_the_example_within_the_range() -> None:
     assert verify.sizes(Axis("n", 3, 500), 10) == [3, 5, 10, 11, 20, 50]
     assert verify.sizes(Axis("n", 3, 12), 10) == [3, 5, 10, 11, 12]
-    assert verify.sizes(Axis("batch"), 2) == [1, 2, 7]
+    assert verify.sizes(Axis("batch"), 2) == [1, 2, 3, 7, 16]
 
 
 def test_nodes_inside_loops_are_counted(tmp_path: Path) -> None:

@@ -1,0 +1,37 @@
+"""The papers' claims: verdicts, figures and the commands behind them."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from automl.dataset_db import query
+from automl.ui.pages.frame import literal, page
+
+COLOURS = {"reproduced": "green", "not reproduced": "red", "inconclusive": "orange"}
+
+
+@page
+def show() -> None:
+    """A section per claim."""
+    st.title("Claims")
+    found = query.claims()
+    if not found:
+        st.info("No claim was checked yet: `automl reproduce ptrnet`")
+    for row in found:
+        st.subheader(f"{literal(row['plugin'])}: {literal(row['claim'])}")
+        st.badge(row["verdict"], color=COLOURS[row["verdict"]])  # type: ignore[arg-type]
+        st.markdown(f"{literal(row['statement'])} \n\n{literal(row['source'])}")
+        bars = [
+            {
+                "met": {True: "yes", False: "no", None: "no result"}[bar["met"]],
+                "run": bar["run"],
+                "test split of": bar["on"],
+                "bar": bar["bar"],
+                "ours": bar["ours"],
+                "spread": bar["spread"],
+                "paper": bar["paper"],
+            }
+            for bar in row["bars"]
+        ]
+        st.dataframe(bars, hide_index=True, width="stretch")
+        st.code(row["command"], language="bash")
