@@ -14,6 +14,7 @@ from automl.core.errors import DatabaseError, StudyError
 from automl.core.record import (
     ClaimVerdict,
     Evaluation,
+    Failure,
     PastTrial,
     StudySpec,
     StudyState,
@@ -260,6 +261,19 @@ class Store:
         with self._reading() as connection:
             row = study_row(connection, study)
             return past_trials(connection, study, row.metric)
+
+    def failure(self, study: int, number: int) -> Failure | None:
+        """Why a trial failed; ``None`` if it did not.
+
+        Raises:
+            StudyError: if there is no such trial.
+        """
+        self.flush()
+        self._require(study, number)
+        with self._reading() as connection:
+            place = (TRIAL.c.study_id == study, TRIAL.c.number == number)
+            found = connection.execute(select(TRIAL.c.failure).where(*place)).scalar()
+        return None if found is None else Failure(**found)
 
     # ---------------------------------------------------------------- what comes later
 
