@@ -5,7 +5,7 @@ Started by ``automl ui``. The database is the one that AUTOML_DB names, else ./a
 
 import streamlit as st
 
-from automl.ui.pages import claims, home, model, study
+from automl.ui.views import claims, home, model, study
 
 st.set_page_config(page_title="automl", page_icon=":material/hub:", layout="wide")
 st.navigation(

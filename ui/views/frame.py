@@ -39,6 +39,14 @@ def parameter(name: str) -> str:
     return str(st.query_params.get(name, ""))
 
 
+def remembered(name: str, default: Any) -> str:
+    """The key of a widget that starts at the address's value, or at ``default``."""
+    key = f"chosen-{name}"
+    if key not in st.session_state:
+        st.session_state[key] = default
+    return key
+
+
 def literal(text: object) -> str:
     """Text from the database, with nothing in it that Markdown would interpret."""
     escaped = str(text)

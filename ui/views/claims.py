@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from automl.dataset_db import query
-from automl.ui.pages.frame import literal, page
+from automl.ui.views.frame import literal, page
 
 COLOURS = {"reproduced": "green", "not reproduced": "red", "inconclusive": "orange"}
 

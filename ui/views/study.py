@@ -9,12 +9,13 @@ from automl.core.errors import UnknownName
 from automl.dataset_db import query
 from automl.ui import charts
 from automl.ui.importance import importances
-from automl.ui.pages.frame import (
+from automl.ui.views.frame import (
     REFRESH_SECONDS,
     literal,
     number,
     page,
     parameter,
+    remembered,
     state_badge,
 )
 
@@ -36,8 +37,8 @@ def show() -> None:
     if asked and int(asked) not in numbers:
         numbers.append(int(asked))
         names[int(asked)] = f"{asked}: {query.study(int(asked))['name']}"
-    index = numbers.index(int(asked)) if asked else 0
-    chosen = st.selectbox("Study", numbers, index=index, format_func=lambda key: names[key])
+    key = remembered("study", int(asked) if asked else numbers[0])
+    chosen = st.selectbox("Study", numbers, key=key, format_func=lambda number: names[number])
     st.query_params["study"] = str(chosen)
     running = query.study(chosen)["state"] == "running"
     st.fragment(draw, run_every=REFRESH_SECONDS if running else None)(chosen)

@@ -6,7 +6,7 @@ import pandas as pd
 import streamlit as st
 
 from automl.dataset_db import query
-from automl.ui.pages.frame import page, parameter
+from automl.ui.views.frame import page, parameter, remembered
 
 
 @page
@@ -14,7 +14,9 @@ def show() -> None:
     """A table of studies with what they found, filtered by the text in the address."""
     st.title("Studies")
     text = st.text_input(
-        "Filter by plugin, dataset or name", value=parameter("filter"), placeholder="ptrnet"
+        "Filter by plugin, dataset or name",
+        key=remembered("filter", parameter("filter")),
+        placeholder="ptrnet",
     )
     if text:
         st.query_params["filter"] = text

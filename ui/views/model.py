@@ -14,7 +14,7 @@ from automl.core.cards import TargetCard
 from automl.core.discovery import catalogue
 from automl.dataset_db import query
 from automl.ui import charts
-from automl.ui.pages.frame import literal, number, page, parameter, state_badge
+from automl.ui.views.frame import literal, number, page, parameter, remembered, state_badge
 
 EXPORT_SECONDS = 900
 LARGEST_DOWNLOAD = 100_000_000  # bytes
@@ -24,8 +24,8 @@ Row = dict[str, Any]
 @page
 def show() -> None:
     """The trial of the address, else the best there is."""
-    asked = parameter("trial") or query.best()
-    given = st.text_input("Trial", value=asked, help="STUDY/NUMBER such as 3/0, or best")
+    key = remembered("trial", parameter("trial") or query.best())
+    given = st.text_input("Trial", key=key, help="STUDY/NUMBER such as 3/0, or best")
     reference = query.best() if given == "best" else given
     st.query_params["trial"] = reference
     row = query.trial(reference, code=True)

@@ -1,0 +1,90 @@
+"""The browser application's logic without a browser: states of the database, hostile names."""
+
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from automl.ui import actions
+
+
+def drawn(page: str = "home", **address: str) -> AppTest:
+    """One page by itself; the browser test walks through the whole application."""
+    script = f"from automl.ui.views import {page}; {page}.show()"
+    app = AppTest.from_string(script, default_timeout=60)
+    for key, value in address.items():
+        app.query_params[key] = value
+    return app.run()
+
+
+def said(app: AppTest) -> str:
+    return " ".join(str(element.value) for element in (*app.info, *app.error, *app.caption))
+
+
+def test_without_a_database_it_says_what_to_do() -> None:
+    app = drawn()
+    assert not app.exception
+    assert "automl search --plugin ptrnet" in said(app)
+
+
+def test_an_empty_database_says_what_to_do() -> None:
+    from automl.dataset_db import Store
+
+    Store().close()
+    app = drawn()
+    assert not app.exception
+    assert "No studies yet" in said(app)
+
+
+def test_a_damaged_database_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "models.db").write_bytes(b"no database at all, but long enough to be looked at")
+    app = drawn()
+    assert not app.exception
+    assert "models.db" in said(app)
+
+
+@pytest.fixture
+def searched(make_plugin) -> None:
+    plugin = make_plugin()
+    settings = {"executor": "inline", "pruner": "none"}
+    actions.search(plugin, trials=6, name="<b>*hostile*</b> [x](http://y)", **settings)
+
+
+def test_home_lists_the_studies(searched) -> None:
+    app = drawn()
+    assert not app.exception
+    (table,) = app.dataframe
+    assert table.value["trials"].tolist() == [6]
+    assert table.value["best"][0] > 0
+    app.text_input[0].set_value("no such thing").run()
+    assert "No study matches" in said(app)
+
+
+def test_a_study_and_its_winner_are_drawn(searched) -> None:
+    app = drawn("study", study="1")
+    assert not app.exception
+    values = {metric.label: metric.value for metric in app.metric}
+    assert values["trials"] == "6 of 6"
+    card = drawn("model", trial="1/0")
+    assert not card.exception
+    assert any("Only complete trials" in c.value for c in card.caption) is False
+    assert any("def fit" in code.value for code in card.code)
+
+
+@pytest.mark.parametrize(
+    ("page", "address"),
+    [("study", {"study": "99"}), ("study", {"study": "x"}), ("model", {"trial": "9/9"})],
+)
+def test_what_is_gone_is_a_sentence(searched, page, address) -> None:
+    app = drawn(page, **address)
+    assert not app.exception
+    assert "there is no" in said(app)
+
+
+def test_names_from_the_database_are_shown_as_they_are(searched) -> None:
+    from automl.ui.views.frame import literal
+
+    shown = literal("<b>*hostile*</b> [x](http://y)")
+    assert "<b>" not in shown.replace("\\<", "").replace("\\>", "")
+    assert "\\*hostile\\*" in shown
+    assert "\\[x\\]\\(http" in shown
