@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from automl.dataset_db.query import best as best
     from automl.dataset_db.query import claims as claims
     from automl.dataset_db.query import curves as curves
+    from automl.dataset_db.query import exports as exports
     from automl.dataset_db.query import info as info
     from automl.dataset_db.query import studies as studies
     from automl.dataset_db.query import study as study
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 HOME = {
     **dict.fromkeys(
-        ("best", "claims", "curves", "info", "studies", "study", "trial", "trials"),
+        ("best", "claims", "curves", "exports", "info", "studies", "study", "trial", "trials"),
         "automl.dataset_db.query",
     ),
     "models": "automl.dataset_db.frames",

@@ -296,7 +296,7 @@ def explained(url: sqlalchemy.URL) -> Iterator[None]:
     """Turn a driver's error into one sentence that names the database and what to do."""
     try:
         yield
-    except (DBAPIError, sqlite3.Error, OSError) as error:
+    except (DBAPIError, sqlite3.Error, OSError, OverflowError) as error:
         cause = str(getattr(error, "orig", None) or error).strip()
         advice = next((text for word, text in ADVICE.items() if word in cause), "")
         cause = cause.splitlines()[0] if cause else type(error).__name__

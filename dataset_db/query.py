@@ -8,15 +8,16 @@ there is no readable database.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Select, func, select
+from sqlalchemy import ColumnElement, Connection, Select, func, select, text
 
-from automl.core.errors import UnknownName
+from automl.core.errors import UnknownName, did_you_mean
 from automl.dataset_db.catalogue import plugin_code
-from automl.dataset_db.engine import artifact_root, database_url, reading, revision, shown
+from automl.dataset_db.engine import REVISIONS, artifact_root, database_url, reading, shown
 from automl.dataset_db.owner import alive
 from automl.dataset_db.schema import (
     ARTIFACT,
@@ -84,6 +85,10 @@ TRIAL_COLUMNS = (
     TRIAL.c.finished_at,
 )
 LATEST = 100  # studies in a list
+STUDIES = STUDY.join(PLUGIN, PLUGIN.c.id == STUDY.c.plugin_id).join(
+    DATASET, DATASET.c.id == STUDY.c.dataset_id
+)
+COMPLETE = (TRIAL.c.state == "complete", TRIAL.c.objective.is_not(None))
 
 
 def rows(connection: Connection, query: Select[Any]) -> list[Row]:
@@ -93,10 +98,7 @@ def rows(connection: Connection, query: Select[Any]) -> list[Row]:
 
 def study_query() -> Select[Any]:
     """Studies with the names of their plugin and dataset."""
-    joined = STUDY.join(PLUGIN, PLUGIN.c.id == STUDY.c.plugin_id).join(
-        DATASET, DATASET.c.id == STUDY.c.dataset_id
-    )
-    return select(*STUDY_COLUMNS, STUDY.c.owner).select_from(joined)
+    return select(*STUDY_COLUMNS, STUDY.c.owner).select_from(STUDIES)
 
 
 def honest(row: Row) -> Row:
@@ -111,15 +113,20 @@ def studies(
     db: str | None = None,
     *,
     plugin: str | None = None,
+    dataset: str | None = None,
     kind: str | None = None,
     limit: int = LATEST,
+    before: int | None = None,
 ) -> list[Row]:
-    """The latest studies, the newest first, one narrow row each."""
+    """The latest studies, the newest first, one narrow row each.
+
+    ``before`` takes the number of the last study of a page, to get the page after it.
+    """
     query = study_query().order_by(STUDY.c.id.desc()).limit(limit)
-    if plugin is not None:
-        query = query.where(PLUGIN.c.name == plugin)
-    if kind is not None:
-        query = query.where(STUDY.c.kind == kind)
+    equal = {PLUGIN.c.name: plugin, DATASET.c.name: dataset, STUDY.c.kind: kind}
+    query = query.where(*(column == value for column, value in equal.items() if value is not None))
+    if before is not None:
+        query = query.where(STUDY.c.id < before)
     with reading(db) as connection:
         return [honest(row) for row in rows(connection, query)]
 
@@ -130,20 +137,25 @@ def study(number: int, db: str | None = None) -> Row:
     Raises:
         UnknownName: if there is no such study.
     """
+    with reading(db) as connection:
+        return whole_study(connection, number)
+
+
+def whole_study(connection: Connection, number: int) -> Row:
+    """See ``study``."""
     more = (STUDY.c.settings, STUDY.c.space, STUDY.c.metrics, STUDY.c.plugin_id)
     query = study_query().add_columns(*more, STUDY.c.environment_id, PLUGIN.c.paper_id)
-    with reading(db) as connection:
-        found = rows(connection, query.where(STUDY.c.id == number))
-        if not found:
-            raise UnknownName(f"there is no study {number}; `automl studies` lists them")
-        row = honest(found[0])
-        paper = rows(connection, select(PAPER).where(PAPER.c.id == row.pop("paper_id")))
-        facts = select(ENVIRONMENT.c.facts).where(ENVIRONMENT.c.id == row.pop("environment_id"))
-        return {
-            **row,
-            "paper": {key: value for key, value in paper[0].items() if key != "id"},
-            "environment": connection.execute(facts).scalar_one(),
-        }
+    found = rows(connection, query.where(STUDY.c.id == number))
+    if not found:
+        raise UnknownName(f"there is no study {number}; `automl studies` lists them")
+    row = honest(found[0])
+    paper = rows(connection, select(PAPER).where(PAPER.c.id == row.pop("paper_id")))
+    facts = select(ENVIRONMENT.c.facts).where(ENVIRONMENT.c.id == row.pop("environment_id"))
+    return {
+        **row,
+        "paper": {key: value for key, value in paper[0].items() if key != "id"},
+        "environment": connection.execute(facts).scalar_one(),
+    }
 
 
 def trials(
@@ -187,34 +199,49 @@ def parse(reference: str) -> tuple[int, int]:
         UnknownName: if it is not of that form.
     """
     study, slash, number = reference.partition("/")
-    if not (slash and study.isdigit() and number.isdigit()):
+    if not (slash and study.isdecimal() and number.isdecimal()):
         raise UnknownName(f"no trial {reference!r}: write STUDY/NUMBER such as 3/0, or best")
     return int(study), int(number)
 
 
-def trial(reference: str, db: str | None = None, *, code: bool = False) -> Row:
-    """Everything on record about one trial, given as ``STUDY/NUMBER``; its code on request.
+def trial_place(reference: str | int) -> list[ColumnElement[bool]]:
+    """The condition that picks one trial, by ``STUDY/NUMBER`` or by its id."""
+    if isinstance(reference, int):
+        return [TRIAL.c.id == reference]
+    study, number = parse(reference)
+    return [TRIAL.c.study_id == study, TRIAL.c.number == number]
+
+
+def trial(reference: str | int, db: str | None = None, *, code: bool = False) -> Row:
+    """Everything on record about one trial, given as ``STUDY/NUMBER`` or by its id.
+
+    ``code`` adds its plugin's texts by file name.
 
     Raises:
         UnknownName: if there is no such trial.
     """
-    study_id, number = parse(reference)
-    query = select(*TRIAL_COLUMNS).where(TRIAL.c.study_id == study_id, TRIAL.c.number == number)
     with reading(db) as connection:
-        found = rows(connection, query)
-        if not found:
-            raise UnknownName(
-                f"there is no trial {reference}; `automl trials {study_id}` lists the study's"
-            )
-        row = found[0]
-        row["reference"] = reference
+        row = narrow_trial(connection, reference)
+        about = whole_study(connection, row["study"])
+        row["reference"] = f"{row['study']}/{row['number']}"
         row |= parts(connection, row["id"])
-        plugin_id = select(STUDY.c.plugin_id).where(STUDY.c.id == study_id)
         if code:
-            row["code"] = plugin_code(connection, connection.execute(plugin_id).scalar_one())
-    about = study(study_id, db)
+            row["code"] = plugin_code(connection, about["plugin_id"])
     keep = ("plugin", "plugin_version", "dataset", "problem", "metric", "goal", "unit", "paper")
     return {**row, **{key: about[key] for key in keep}, "settings": about["settings"]}
+
+
+def narrow_trial(connection: Connection, reference: str | int) -> Row:
+    """A trial's own row.
+
+    Raises:
+        UnknownName: if there is no such trial.
+    """
+    found = rows(connection, select(*TRIAL_COLUMNS).where(*trial_place(reference)))
+    if not found:
+        study = str(reference).partition("/")[0] if isinstance(reference, str) else "STUDY"
+        raise UnknownName(f"there is no trial {reference}; `automl trials {study}` lists a study's")
+    return found[0]
 
 
 def parts(connection: Connection, trial_id: int) -> Row:
@@ -222,7 +249,7 @@ def parts(connection: Connection, trial_id: int) -> Row:
 
     def of(table: Any, *columns: Any) -> list[Row]:
         query = select(*(columns or table.c)).where(table.c.trial_id == trial_id)
-        return rows(connection, query)
+        return rows(connection, query.order_by(table.c.id))
 
     curve: dict[str, dict[str, list[list[float]]]] = {}
     series = select(SCORE.c.split, SCORE.c.metric, SCORE.c.step, SCORE.c.value)
@@ -237,10 +264,6 @@ def parts(connection: Connection, trial_id: int) -> Row:
         EVALUATION.c.value,
         EVALUATION.c.reason,
     )
-    exports = of(EXPORT)
-    for export in exports:
-        measured = select(BENCHMARK).where(BENCHMARK.c.export_id == export["id"])
-        export["benchmarks"] = rows(connection, measured)
     root = artifact_root()
     artifacts = of(ARTIFACT)
     for artifact in artifacts:
@@ -249,9 +272,30 @@ def parts(connection: Connection, trial_id: int) -> Row:
         "curves": curve,
         "evaluations": evaluations,
         "artifacts": artifacts,
-        "exports": exports,
+        "exports": exports_of(connection, trial_id),
         "probes": of(PROBE, PROBE.c.probe, PROBE.c.name, PROBE.c.value),
     }
+
+
+def exports(reference: str | int, db: str | None = None) -> list[Row]:
+    """The exports of a trial with their benchmarks, the oldest first.
+
+    Raises:
+        UnknownName: if there is no such trial.
+    """
+    with reading(db) as connection:
+        return exports_of(connection, narrow_trial(connection, reference)["id"])
+
+
+def exports_of(connection: Connection, trial_id: int) -> list[Row]:
+    """See ``exports``."""
+    made = rows(
+        connection, select(EXPORT).where(EXPORT.c.trial_id == trial_id).order_by(EXPORT.c.id)
+    )
+    for export in made:
+        measured = select(BENCHMARK).where(BENCHMARK.c.export_id == export["id"])
+        export["benchmarks"] = rows(connection, measured.order_by(BENCHMARK.c.id))
+    return made
 
 
 def best(
@@ -261,43 +305,57 @@ def best(
     dataset: str | None = None,
     study: int | None = None,
 ) -> str:
-    """The best complete trial of a search, as ``STUDY/NUMBER``.
+    """The best complete trial, as ``STUDY/NUMBER``; among equals the one recorded first.
 
-    Values compare on one dataset only: without ``dataset`` or ``study`` it is the dataset of the
-    latest search with a complete trial.
+    Values compare on one dataset and metric only: those of the latest matching study that has a
+    complete trial. Searches count; the fits of claims do if there is no search, or by ``study``.
 
     Raises:
         UnknownName: if there is none.
     """
-    joined = (
-        TRIAL.join(STUDY, STUDY.c.id == TRIAL.c.study_id)
-        .join(PLUGIN, PLUGIN.c.id == STUDY.c.plugin_id)
-        .join(DATASET, DATASET.c.id == STUDY.c.dataset_id)
+    equal = {PLUGIN.c.name: plugin, DATASET.c.name: dataset, STUDY.c.id: study}
+    given = [column == value for column, value in equal.items() if value is not None]
+    has_trial = select(TRIAL.c.id).where(TRIAL.c.study_id == STUDY.c.id, *COMPLETE).exists()
+    latest = (
+        select(DATASET.c.name, STUDY.c.metric, STUDY.c.goal, STUDY.c.kind)
+        .select_from(STUDIES)
+        .where(has_trial, *given)
+        .order_by((STUDY.c.kind == "search").desc(), STUDY.c.id.desc())
+        .limit(1)
     )
-    chosen = [TRIAL.c.state == "complete"]
-    if study is not None:
-        chosen.append(STUDY.c.id == study)
-    else:
-        chosen.append(STUDY.c.kind == "search")
-    if plugin is not None:
-        chosen.append(PLUGIN.c.name == plugin)
-    if dataset is not None:
-        chosen.append(DATASET.c.name == dataset)
     with reading(db) as connection:
-        if dataset is None and study is None:
-            latest = select(DATASET.c.name).select_from(joined).where(*chosen)
-            name = connection.execute(latest.order_by(STUDY.c.id.desc()).limit(1)).scalar()
-            chosen.append(DATASET.c.name == name)
-        query = select(TRIAL.c.study_id, TRIAL.c.number).select_from(joined).where(*chosen)
-        found = connection.execute(query.order_by(TRIAL.c.cost, TRIAL.c.id).limit(1)).first()
-    if found is None:
-        what = {"plugin": plugin, "dataset": dataset, "study": study}
-        given = ", ".join(f"{key} {value!r}" for key, value in what.items() if value is not None)
-        raise UnknownName(
-            f"there is no complete trial{' of ' + given if given else ''}; "
-            "`automl studies` lists what there is"
+        alike = connection.execute(latest).first()
+        if alike is None:
+            raise nothing_complete(connection, plugin, dataset, study)
+        ranked = (
+            select(TRIAL.c.study_id, TRIAL.c.number)
+            .select_from(STUDIES.join(TRIAL, TRIAL.c.study_id == STUDY.c.id))
+            .where(*COMPLETE, *given, DATASET.c.name == alike.name, STUDY.c.kind == alike.kind)
+            .where(STUDY.c.metric == alike.metric, STUDY.c.goal == alike.goal)
+            .order_by(TRIAL.c.cost, TRIAL.c.id)
+            .limit(1)
         )
-    return f"{found[0]}/{found[1]}"
+        study_id, number = connection.execute(ranked).one()
+    return f"{study_id}/{number}"
+
+
+def nothing_complete(
+    connection: Connection, plugin: str | None, dataset: str | None, study: int | None
+) -> UnknownName:
+    """The error that says that, and why, there is no best trial."""
+    if study is not None:
+        whole_study(connection, study)
+    hint = ""
+    for column, given in ((PLUGIN.c.name, plugin), (DATASET.c.name, dataset)):
+        known = connection.execute(select(column).distinct()).scalars().all()
+        if given is not None and given not in known:
+            hint += did_you_mean(given, known)
+    what = {"plugin": plugin, "dataset": dataset, "study": study}
+    of = ", ".join(f"{key} {value!r}" for key, value in what.items() if value is not None)
+    return UnknownName(
+        f"there is no complete trial{' of ' + of if of else ''}; `automl studies` lists what "
+        f"there is.{hint}"
+    )
 
 
 def claims(db: str | None = None, *, plugin: str | None = None) -> list[Row]:
@@ -316,20 +374,42 @@ def info(db: str | None = None) -> Row:
     with reading(db) as connection:
         tables = (STUDY, TRIAL, SCORE, ARTIFACT, EXPORT, CLAIM)
         counts = {
-            table.name: connection.execute(select(func.count()).select_from(table)).scalar_one()
+            f"{table.name} rows": connection.execute(
+                select(func.count()).select_from(table)
+            ).scalar_one()
             for table in tables
         }
-        found = revision(connection.engine)
-    size = None
-    if url.get_backend_name() == "sqlite":
-        size = Path(str(url.database)).stat().st_size
+        engine = connection.dialect.name
+        if engine == "sqlite":
+            size = file_bytes(Path(str(url.database)))
+        else:
+            query = text("SELECT pg_database_size(current_database())")
+            size = int(connection.execute(query).scalar_one())
     root = artifact_root()
-    files = [path for path in root.rglob("*") if path.is_file()] if root.is_dir() else []
     return {
         "url": shown(url),
-        "revision": found,
+        "engine": engine,
+        "revision": REVISIONS[-1],
         "bytes": size,
-        **{f"{name} rows": count for name, count in counts.items()},
+        **counts,
         "artifacts": str(root),
-        "artifact bytes": sum(path.stat().st_size for path in files),
+        "artifact bytes": folder_bytes(root),
     }
+
+
+def file_bytes(path: Path) -> int:
+    """The size of a SQLite database, what its log holds included."""
+    files = (path, Path(f"{path}-wal"))
+    return sum(file.stat().st_size for file in files if file.exists())
+
+
+def folder_bytes(root: Path) -> int:
+    """The size of the files below a folder; searches may add and remove some meanwhile."""
+    total = 0
+    for folder, _, names in os.walk(root):
+        for name in names:
+            try:
+                total += os.stat(os.path.join(folder, name)).st_size
+            except FileNotFoundError:
+                continue
+    return total
