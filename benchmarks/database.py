@@ -1,0 +1,113 @@
+"""What recording costs: CPU of a no-op trial on SQLite as a study grows, and reading it back.
+
+The trial is told of as the engine does: started, one report of two metrics, finished, one flush.
+The ratio is the CPU time of a trial at 3,000 over that at 100.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from automl.core.record import StudySpec, TrialEnd, TrialStart
+from automl.dataset_db import models
+from automl.dataset_db.store import Store
+
+GOAL = 1.3
+TRIAL_GOAL_MS = 1.2
+PAST_GOAL_S = 0.7
+WINDOW = 100  # trials that a figure is the median of
+AT = (100, 1000, 3000)
+MANY = 10_000
+SPEC = StudySpec(
+    name="no-op",
+    kind="search",
+    plugin="no-op",
+    plugin_version=1,
+    paper={"title": "No paper", "year": 2026, "arxiv": "", "authors": ""},
+    code={"__init__.py": "", "plugin.py": "x = 1\n"},
+    dataset="nothing",
+    info={"name": "nothing", "problem": "none"},
+    metrics=(("accuracy", "max", ""), ("nll", "min", "nats")),
+    space={},
+    settings={"search": {}},
+    environment={},
+    trials=MANY,
+    timeout=None,
+    seed=0,
+)
+
+
+def tell(store: Store, study: int, number: int) -> None:
+    """A whole trial, as the engine tells of it."""
+    config = {f"setting_{i}": number / (i + 1) for i in range(10)}
+    scores = {"accuracy": 1 - 1 / (number + 2), "nll": 1 / (number + 2)}
+    store.start_trial(study, TrialStart(number, number, config, config))
+    store.report(study, number, 1, "valid", scores)
+    end = TrialEnd(number, "complete", scores["accuracy"], scores, 1, 0.01, 1000)
+    store.finish_trial(study, end)
+    store.tick(study, 0.01 * number)
+
+
+def measure(db: Path) -> dict[str, Any]:
+    """CPU milliseconds of a trial at each size, and seconds to read everything back."""
+    figures: dict[str, Any] = {}
+    clock = time.process_time
+    with Store(db, artifacts=db.parent) as store:
+        study = store.create_study(SPEC)
+        costs: list[float] = []
+        for number in range(max(AT)):
+            started = clock()
+            tell(store, study, number)
+            store.flush()
+            costs.append(1e3 * (clock() - started))
+        for size in AT:
+            figures[f"cpu_ms_at_{size}"] = statistics.median(costs[size - WINDOW : size])
+        figures["bytes_per_trial"] = round(db.stat().st_size / max(AT))
+        for number in range(max(AT), MANY):
+            tell(store, study, number)
+        store.flush()
+        started = clock()
+        assert len(store.past(study)) == MANY
+        figures[f"past_{MANY}_cpu_s"] = clock() - started
+    models(str(db), limit=1)  # imports pandas
+    started = clock()
+    models(str(db), limit=50)
+    figures["first_page_cpu_ms"] = 1e3 * (clock() - started)
+    started = clock()
+    assert len(models(str(db), limit=None, curves=True)) == MANY
+    figures[f"models_{MANY}_with_curves_cpu_s"] = clock() - started
+    return figures
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", action="store_true", help="one object for machines")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        figures = measure(Path(folder) / "models.db")
+    ratio = figures["cpu_ms_at_3000"] / figures["cpu_ms_at_100"]
+    met = (
+        ratio <= GOAL
+        and figures["cpu_ms_at_3000"] <= TRIAL_GOAL_MS
+        and figures[f"past_{MANY}_cpu_s"] <= PAST_GOAL_S
+    )
+    details = {key: round(value, 3) for key, value in figures.items()}
+    details |= {"cpu_ms_goal": TRIAL_GOAL_MS, "past_cpu_s_goal": PAST_GOAL_S}
+    result = {"name": "database", "ratio": round(ratio, 3), "goal": GOAL, "met": met}
+    if options.json:
+        print(json.dumps({**result, "details": details}))
+        return
+    print(f"growth 100 -> 3000 trials: {ratio:.2f} (goal <= {GOAL}), goals met: {met}")
+    for key, value in details.items():
+        print(f"  {key:32} {value}")
+
+
+if __name__ == "__main__":
+    main()
