@@ -140,8 +140,10 @@ class ProcessExecutor:
         return Worker(process, pipe, log, self.devices[index])
 
     def running(self) -> dict[int, float]:
-        """Trials under way and when each was last heard of."""
-        return {w.task.number: w.heard for w in self._workers if w.task is not None}
+        """Trials under way and when each was last heard of; a worker still starting is not late."""
+        now = time.monotonic()
+        busy = [(w, w.task.number) for w in self._workers if w.task is not None]
+        return {number: worker.heard if worker.ready else now for worker, number in busy}
 
     def start(self, task: TrialTask) -> None:
         """Send the task to an idle worker."""

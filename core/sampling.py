@@ -54,6 +54,32 @@ class SeededRandomSampler(optuna.samplers.RandomSampler):
         super().before_trial(study, trial)
 
 
+class NumberedQMCSampler(optuna.samplers.QMCSampler):
+    """Quasi-random search whose point is chosen by the trial's number: parallel and resumable.
+
+    Optuna counts points in the study's attributes, which a rebuilt study does not have.
+    """
+
+    def __init__(self, seed: int) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            super().__init__(
+                scramble=True,
+                seed=seed,
+                independent_sampler=SeededRandomSampler(seed),
+                warn_independent_sampling=False,
+            )
+        self._number = 0
+
+    def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
+        """Remember the number."""
+        self._number = trial.number
+        super().before_trial(study, trial)
+
+    def _find_sample_id(self, *args: Any, **kwargs: Any) -> int:
+        return self._number
+
+
 def reseed(sampler: Any, seed: int) -> None:
     """Seed a sampler's generators in place.
 
@@ -71,14 +97,7 @@ def make_sampler(name: SamplerName, seed: int, parallel: bool) -> optuna.sampler
         return SeededTPESampler(seed, parallel)
     if name == "random":
         return SeededRandomSampler(seed)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return optuna.samplers.QMCSampler(
-            scramble=True,
-            seed=seed,
-            independent_sampler=SeededRandomSampler(seed),
-            warn_independent_sampling=False,
-        )
+    return NumberedQMCSampler(seed)
 
 
 def make_pruner(name: PrunerName, steps: int, warmup: float) -> optuna.pruners.BasePruner:

@@ -292,6 +292,8 @@ def ui(port: int, browser: bool, *, db: str | None = None) -> int:
         "server.headless": str(not browser).lower(),
         "browser.gatherUsageStats": "false",
         "server.maxUploadSize": "50",
+        "client.toolbarMode": "viewer",
+        "theme.primaryColor": "#0072B2",
     }
     command = [sys.executable, "-m", "streamlit", "run", str(Path(__file__).with_name("app.py"))]
     command += [f"--{key}={value}" for key, value in options.items()]

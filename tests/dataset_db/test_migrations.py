@@ -1,0 +1,163 @@
+"""The schema: migrations make what the models say, keep what there was, and break nothing."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from automl.core.errors import DatabaseError
+from automl.dataset_db import engine as opening
+from automl.dataset_db import query
+from automl.dataset_db.schema import STUDY
+from automl.dataset_db.store import Store
+from automl.dataset_db.tables import METADATA
+
+SECOND = '''
+"""Second."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+
+
+def upgrade():
+    with op.batch_alter_table("study") as batch:
+        batch.add_column(sa.Column("colour", sa.String(), nullable=False, server_default="red"))
+    {more}
+'''
+
+
+def configuration() -> Config:
+    """Alembic's, over our migrations."""
+    config = Config()
+    config.set_main_option("script_location", str(opening.MIGRATIONS))
+    return config
+
+
+@pytest.fixture
+def newer(monkeypatch, tmp_path: Path) -> Any:
+    """Makes this code one revision newer."""
+
+    def make(more: str = "") -> None:
+        folder = tmp_path / "migrations"
+        ignore = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(opening.MIGRATIONS, folder, ignore=ignore, dirs_exist_ok=True)
+        (folder / "versions" / "0002_second.py").write_text(SECOND.format(more=more).lstrip())
+        monkeypatch.setattr(opening, "MIGRATIONS", folder)
+        monkeypatch.setattr(opening, "REVISIONS", ("0001", "0002"))
+
+    return make
+
+
+def test_the_list_of_revisions_is_that_of_the_files() -> None:
+    scripts = ScriptDirectory.from_config(configuration())
+    found = [script.revision for script in scripts.walk_revisions()]
+    assert list(reversed(found)) == list(opening.REVISIONS)
+    assert scripts.get_heads() == [opening.REVISIONS[-1]]
+
+
+def test_migrations_make_what_the_models_say(store: Store) -> None:
+    with store.engine.connect() as connection:
+        options = {
+            "compare_type": True,
+            "compare_server_default": True,
+            "version_table": opening.VERSION_TABLE,
+        }
+        context = MigrationContext.configure(connection, opts=options)
+        assert compare_metadata(context, METADATA) == []
+        inspector = sqlalchemy.inspect(connection)
+        for table in METADATA.sorted_tables:  # Alembic does not compare these
+            ours = {
+                str(constraint.name)
+                for constraint in table.constraints
+                if isinstance(constraint, sqlalchemy.CheckConstraint)
+            }
+            theirs = {check["name"] for check in inspector.get_check_constraints(table.name)}
+            assert theirs == ours, table.name
+
+
+def test_on_sqlite_they_make_it_to_the_letter(tmp_path: Path) -> None:
+    def schema(path: Path) -> dict[str, list[str]]:
+        with sqlite3.connect(path) as connection:
+            rows = connection.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL")
+            return {
+                name: sorted(line.strip().strip(",") for line in sql.splitlines())
+                for name, sql in rows
+                if name != opening.VERSION_TABLE
+            }
+
+    direct = sqlalchemy.create_engine(f"sqlite:///{tmp_path / 'direct.db'}")
+    METADATA.create_all(direct)
+    opening.connect(tmp_path / "migrated.db", write=True).dispose()
+    assert schema(tmp_path / "migrated.db") == schema(tmp_path / "direct.db")
+
+
+def test_down_and_up_again(store: Store) -> None:
+    config = configuration()
+    with store.engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "base")
+        assert sqlalchemy.inspect(connection).get_table_names() == [opening.VERSION_TABLE]
+        command.upgrade(config, "head")
+        names = set(sqlalchemy.inspect(connection).get_table_names())
+    assert names == {*METADATA.tables, opening.VERSION_TABLE}
+
+
+def test_an_older_database_is_copied_and_migrated(db: str, spec, newer, tmp_path: Path) -> None:
+    with Store(db) as store:
+        study = store.create_study(spec)
+    newer()
+    with pytest.raises(DatabaseError, match="older revision 0001: `automl db upgrade` brings it"):
+        query.studies(db)
+    with Store(db) as store:
+        assert store.spec(study) == spec
+        assert opening.revision(store.engine) == "0002"
+        with store.engine.connect() as connection:
+            columns = sqlalchemy.inspect(connection).get_columns("study")
+    assert "colour" in {column["name"] for column in columns}
+    copies = list(tmp_path.glob("models.db.backup-0001-*"))
+    if "://" in db:
+        assert copies == []
+        return
+    with sqlite3.connect(copies[0]) as connection:
+        assert connection.execute("SELECT name FROM study").fetchall() == [(spec.name,)]
+        assert connection.execute("SELECT * FROM automl_version").fetchall() == [("0001",)]
+
+
+def test_a_migration_that_fails_changes_nothing(db: str, spec, newer) -> None:
+    with Store(db) as store:
+        store.create_study(spec)
+    newer("op.execute('INSERT INTO no_such_table VALUES (1)')")
+    with pytest.raises(DatabaseError, match="no_such_table"):
+        Store(db)
+    engine = sqlalchemy.create_engine(opening.database_url(db))
+    with engine.connect() as connection:
+        columns = sqlalchemy.inspect(connection).get_columns("study")
+        assert "colour" not in {column["name"] for column in columns}
+        rows = connection.execute(sqlalchemy.select(STUDY.c.name)).scalars().all()
+        assert rows == [spec.name]
+    assert opening.revision(engine) == "0001"
+    engine.dispose()
+
+
+def test_an_empty_schema_is_made_quickly(tmp_path: Path) -> None:
+    opening.connect(tmp_path / "warm.db", write=True).dispose()  # imports Alembic
+    costs = []
+    for number in range(3):
+        started = time.process_time()
+        opening.connect(tmp_path / f"{number}.db", write=True).dispose()
+        costs.append(time.process_time() - started)
+    assert min(costs) < 0.3

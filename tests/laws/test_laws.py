@@ -1,0 +1,72 @@
+"""Every plugin obeys every law: ours, the example's and a freshly written one."""
+
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import pytest
+
+from automl.core.cards import PluginCard
+from automl.core.check import LAWS, Case, check
+from automl.core.discovery import catalogue
+from automl.export.law import export_matches_torch
+from automl.ui.scaffold import new_plugin
+
+ROOT = Path(__file__).parents[2]
+EVERY_LAW = (*LAWS, export_matches_torch)
+OURS = [card.name for card in catalogue().cards(PluginCard)]
+
+
+@pytest.mark.parametrize("law", EVERY_LAW, ids=lambda law: law.__name__)
+@pytest.mark.parametrize("plugin", [*OURS, str(ROOT / "examples/automl-rbfnet/automl_rbfnet")])
+def test_law(plugin: str, law) -> None:
+    (finding,) = check(Case(plugin), [law])
+    assert finding.state == "kept", finding.reason
+
+
+def test_every_folder_of_a_paper_is_registered_and_the_other_way_round() -> None:
+    folders = {path.parent.name for path in (ROOT / "plugins").glob("*/__init__.py")}
+    entries = {entry.name for entry in entry_points(group="automl") if "plugins" in entry.value}
+    assert folders == entries
+
+
+def test_a_new_plugin_passes_every_law_and_its_own_test(tmp_path: Path) -> None:
+    package = new_plugin("fresh", tmp_path)
+    findings = list(check(Case(str(package)), EVERY_LAW))
+    assert {finding.state for finding in findings} == {"kept"}, findings
+    assert pytest.main(["-q", "-p", "no:cacheprovider", str(tmp_path / "fresh" / "tests")]) == 0
+
+
+BREAKERS = {
+    "paper_setting_is_inside_the_space": ("x=trial.suggest_float('x', 0.6, 1)", None),
+    "same_seed_same_history": (None, "run.report(1, {'accuracy': time.time(), 'nll': 1.0})"),
+    "fit_reports": (None, "pass"),
+    "fit_stops_when_told": (
+        None,
+        """
+from automl.core.run import Stop
+for step in range(1, 4):
+    try:
+        run.report(step, {'accuracy': 0.5, 'nll': 1.0})
+    except Stop:
+        pass
+""",
+    ),
+    "fit_beats_untrained": (None, "run.report(1, {'accuracy': 0.5, 'nll': 1.0})"),
+    "plugin_holds_no_state": (
+        None,
+        "self.last = model; run.report(1, {'accuracy': 1.0, 'nll': 1.0})",
+    ),
+    "readme_has_every_heading": (None, None),
+}
+
+
+@pytest.mark.parametrize("law", BREAKERS)
+def test_a_law_notices_what_it_forbids(make_plugin, law: str) -> None:
+    space, fit = BREAKERS[law]
+    given = {"fit": fit} if fit else {}
+    if space:
+        given["space"] = f"return replace(base, {space})"
+    (chosen,) = [candidate for candidate in LAWS if candidate.__name__ == law]
+    (finding,) = check(Case(make_plugin(**given)), [chosen])
+    assert finding.state == "broken", "the law holds, though it is broken on purpose"
+    assert finding.reason
