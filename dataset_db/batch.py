@@ -17,7 +17,7 @@ from automl.core.errors import StudyError
 from automl.core.record import FINISHED, Evaluation, TrialEnd, TrialStart
 from automl.dataset_db.catalogue import upsert
 from automl.dataset_db.schema import ARTIFACT, EVALUATION, SCORE, STUDY, TRIAL
-from automl.dataset_db.types import encoded, now
+from automl.dataset_db.types import encoded, now, whole
 
 Key = tuple[int, int]  # study, number
 Values = dict[str, Any]
@@ -89,7 +89,7 @@ class Batch:
         what = f"of trial {study}/{trial.number}"
         self.ends.pop((study, trial.number), None)
         self.starts[study, trial.number] = {
-            "seed": trial.seed,
+            "seed": whole(trial.seed, f"the seed {what}"),
             "label": trial.label,
             "config": encoded(trial.config, f"the configuration {what}"),
             "params": encoded(trial.params, f"the parameters {what}"),
@@ -99,8 +99,9 @@ class Batch:
 
     def report(self, key: Key, step: int, split: str, scores: dict[str, float]) -> None:
         """Scores at a step."""
+        at = whole(step, f"a step of trial {key[0]}/{key[1]}") or 0
         for metric, value in scores.items():
-            self.scores[*key, split, int(step), metric] = number(value)
+            self.scores[*key, split, at, metric] = number(value)
 
     def end(self, study: int, end: TrialEnd, goal: str, weights: str | None) -> None:
         """A trial ended; ``weights`` is the path of its weights within the artifact folder."""
@@ -122,7 +123,7 @@ class Batch:
         scores = {metric: float(value) for metric, value in evaluation.scores.items()}
         self.evaluations[place] = Evaluation(*place[2:], scores, evaluation.reason)
         if macs is not None:
-            self.macs[key] = macs
+            self.macs[key] = whole(macs, f"the multiply-adds of trial {key[0]}/{key[1]}") or 0
 
     # ---------------------------------------------------------------- how it is written
 
@@ -304,24 +305,20 @@ def cost(value: float | None, goal: str) -> float:
 
 def end_values(end: TrialEnd, goal: str) -> Values:
     """The columns of a trial that ended."""
-    value = number(end.value)
-    failure = None
-    if end.failure is not None:
-        failure = encoded(vars(end.failure), f"the failure of trial {end.number}")
+    value, what = number(end.value), f"of trial {end.number}"
+    scores = {metric: float(score) for metric, score in end.scores.items()}
+    failure = vars(end.failure) if end.failure else None
     return {
         "state": end.state,
         "objective": value,
         "cost": cost(value, goal),
-        "step": end.step,
+        "step": whole(end.step, f"the last step {what}"),
         "seconds": float(end.seconds),
-        "parameters": end.parameters,
-        "bytes": end.weights_bytes,
+        "parameters": whole(end.parameters, f"the number of parameters {what}"),
+        "bytes": whole(end.weights_bytes, f"the size {what}"),
         "stopped": end.stopped,
         "failure_kind": end.failure.kind if end.failure else "",
         "finished_at": None if end.state == "interrupted" else now(),
-        "scores": encoded(
-            {metric: float(score) for metric, score in end.scores.items()},
-            f"the scores of trial {end.number}",
-        ),
-        "failure": failure,
+        "scores": encoded(scores, f"the scores {what}"),
+        "failure": None if failure is None else encoded(failure, f"the failure {what}"),
     }

@@ -12,12 +12,21 @@ import math
 from datetime import datetime
 from typing import Any, get_args
 
-from sqlalchemy import CheckConstraint, Column, Float, ForeignKey, Index, MetaData, UniqueConstraint
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    MetaData,
+    UniqueConstraint,
+)
 from sqlalchemy.orm import registry
 from sqlmodel import Field, SQLModel
 
 from automl.core.record import StudyState, TrialState
-from automl.dataset_db.types import Json, Text, Utc, Whole, now
+from automl.dataset_db.types import Json, Text, Utc, now
 
 METADATA = MetaData(
     naming_convention={  # a later migration can only change what has a name
@@ -52,7 +61,7 @@ def text(*, key: bool = False, index: bool = False, required: bool = False) -> A
 
 def whole(*, required: bool = False) -> Any:
     """An integer of up to 64 bits, NULL by default."""
-    return Field(sa_type=Whole) if required else Field(default=None, sa_type=Whole)
+    return Field(sa_type=BigInteger) if required else Field(default=None, sa_type=BigInteger)
 
 
 def json(*, required: bool = True) -> Any:
@@ -220,7 +229,7 @@ class Score(Row, table=True):
     __table_args__ = ({"sqlite_with_rowid": False},)
     trial_id: int = Field(foreign_key="trial.id", primary_key=True, ondelete="CASCADE")
     split: str = text(key=True)
-    step: int = Field(sa_type=Whole, primary_key=True)
+    step: int = Field(sa_type=BigInteger, primary_key=True)
     metric: str = text(key=True)
     value: float | None = None
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, DateTime, Dialect, String
+from sqlalchemy import JSON, DateTime, Dialect, String
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.types import TypeDecorator
 
@@ -67,19 +67,6 @@ class Text(TypeDecorator[str]):
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
         """Without NUL and half characters."""
         return None if value is None else clean(value)
-
-
-class Whole(TypeDecorator[int]):
-    """An integer of up to 64 bits."""
-
-    impl = BigInteger
-    cache_ok = True
-
-    def process_bind_param(self, value: int | None, dialect: Dialect) -> int | None:
-        """As it is, if it fits."""
-        if value is not None and not -LARGEST <= value <= LARGEST:
-            raise DatabaseError(f"{value} cannot be recorded: it has more than 64 bits")
-        return value
 
 
 def clean(text: str) -> str:
@@ -141,6 +128,20 @@ def encoded(value: Any, what: str) -> Encoded:
         return Encoded(dumps(value))
     except (TypeError, RecursionError) as error:
         raise DatabaseError(f"{what} cannot be recorded as JSON: {error}") from error
+
+
+def whole(value: int | None, what: str) -> int | None:
+    """The value as a plain integer of 64 bits.
+
+    Raises:
+        DatabaseError: if it is larger; ``what`` names it.
+    """
+    if value is None:
+        return None
+    value = int(value)
+    if abs(value) > LARGEST:
+        raise DatabaseError(f"{what} cannot be recorded: {value} has more than 64 bits")
+    return value
 
 
 def now() -> datetime:

@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from automl.dataset_db.types import Json, Text, Utc, Whole
+from automl.dataset_db.types import Json, Text, Utc
 
 revision = ${repr(up_revision)}
 down_revision = ${repr(down_revision)}

@@ -182,7 +182,7 @@ def test_a_database_published_on_a_read_only_disk_can_be_read(public: Path) -> N
 def test_sqlite_on_a_network_file_system_is_refused(tmp_path: Path, monkeypatch) -> None:
     mounts = [("/", "ext4"), (str(tmp_path), "nfs4"), (str(tmp_path / "other"), "ext4")]
     partitions = [SimpleNamespace(mountpoint=m, fstype=f) for m, f in mounts]
-    monkeypatch.setattr(opening.psutil, "disk_partitions", lambda all: partitions)  # noqa: A006
+    monkeypatch.setattr(opening.psutil, "disk_partitions", lambda all: partitions)
     said = refusal(lambda: open_for_writing(tmp_path / "models.db"))
     assert "is on a network file system (nfs4)" in said
     assert said.endswith("choose a local folder, or PostgreSQL for several machines")

@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from automl.dataset_db.types import Json, Text, Utc, Whole
+from automl.dataset_db.types import Json, Text, Utc
 
 revision = "0001"
 down_revision = None
@@ -140,7 +140,7 @@ def studies() -> None:
         sa.Column("metrics", Json(), nullable=False),
         sa.Column("settings", Json(), nullable=False),
         sa.Column("space", Json(), nullable=False),
-        sa.Column("seed", Whole(), nullable=False),
+        sa.Column("seed", sa.BigInteger(), nullable=False),
         sa.Column("budget_trials", sa.Integer(), nullable=True),
         sa.Column("budget_seconds", sa.Float(), nullable=True),
         sa.Column("seconds", sa.Float(), nullable=False),
@@ -182,15 +182,15 @@ def trials() -> None:
         sa.Column("study_id", sa.Integer(), nullable=False),
         sa.Column("number", sa.Integer(), nullable=False),
         sa.Column("state", Text(), nullable=False),
-        sa.Column("seed", Whole(), nullable=False),
+        sa.Column("seed", sa.BigInteger(), nullable=False),
         sa.Column("label", Text(), nullable=False),
         sa.Column("objective", sa.Float(), nullable=True),
         sa.Column("cost", sa.Float(), nullable=False),
-        sa.Column("step", Whole(), nullable=True),
+        sa.Column("step", sa.BigInteger(), nullable=True),
         sa.Column("seconds", sa.Float(), nullable=False),
-        sa.Column("parameters", Whole(), nullable=True),
-        sa.Column("macs", Whole(), nullable=True),
-        sa.Column("bytes", Whole(), nullable=True),
+        sa.Column("parameters", sa.BigInteger(), nullable=True),
+        sa.Column("macs", sa.BigInteger(), nullable=True),
+        sa.Column("bytes", sa.BigInteger(), nullable=True),
         sa.Column("stopped", Text(), nullable=False),
         sa.Column("failure_kind", Text(), nullable=False),
         sa.Column("started_at", Utc(), nullable=False),
@@ -220,7 +220,7 @@ def scores() -> None:
         "score",
         sa.Column("trial_id", sa.Integer(), nullable=False),
         sa.Column("split", Text(), nullable=False),
-        sa.Column("step", Whole(), nullable=False),
+        sa.Column("step", sa.BigInteger(), nullable=False),
         sa.Column("metric", Text(), nullable=False),
         sa.Column("value", sa.Float(), nullable=True),
         sa.ForeignKeyConstraint(
@@ -257,7 +257,7 @@ def scores() -> None:
         sa.Column("kind", Text(), nullable=False),
         sa.Column("path", Text(), nullable=False),
         sa.Column("sha256", Text(), nullable=False),
-        sa.Column("bytes", Whole(), nullable=False),
+        sa.Column("bytes", sa.BigInteger(), nullable=False),
         sa.ForeignKeyConstraint(
             ["trial_id"], ["trial.id"], name=op.f("fk_artifact_trial_id"), ondelete="CASCADE"
         ),
@@ -301,7 +301,7 @@ def exports() -> None:
         sa.Column("p95_us", sa.Float(), nullable=True),
         sa.Column("min_us", sa.Float(), nullable=True),
         sa.Column("mean_us", sa.Float(), nullable=True),
-        sa.Column("memory", Whole(), nullable=True),
+        sa.Column("memory", sa.BigInteger(), nullable=True),
         sa.Column("status", Text(), nullable=False),
         sa.Column("message", Text(), nullable=False),
         sa.Column("facts", Json(), nullable=False),

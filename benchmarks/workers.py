@@ -1,0 +1,69 @@
+"""Trials per minute with two worker processes against one."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from pathlib import Path
+
+from measure import finish
+
+from automl.core.search import Job, search
+from automl.core.study import Budget, SearchSettings
+from automl.dataset_db import Store
+
+TRIALS, STEPS = 8, 150
+
+
+def per_minute(workers: int, folder: Path) -> float:
+    """Trials per minute from the first trial's start to the last one's end."""
+    settings = SearchSettings(workers=workers, sampler="random", pruner="none")
+    fixed = ("arch=ptrnet", "hidden=128", "batch_size=128", "encoder=uni", "embed_dim=0")
+    more = ("glimpse=false", "optimizer=adam", f"steps={STEPS}", f"eval_every={STEPS}")
+    job = Job(
+        "ptrnet",
+        Budget(trials=TRIALS),
+        "convex-hull:train_size=2000",
+        overrides=(*fixed, *more),
+        settings=settings,
+    )
+    with Store(str(folder / f"{workers}.db"), artifacts=folder / str(workers)) as store:
+        watch = Watch()
+        search(job, store, watch)
+    return 60 * (TRIALS - workers) / (watch.last - watch.first)
+
+
+class Watch:
+    """Notes when trials end; the first of each worker pays for its start and is left out."""
+
+    def __init__(self) -> None:
+        self.first = self.last = 0.0
+        self.ended = 0
+
+    def trial_ended(self, trial: object, best: int | None) -> None:
+        """A trial ended."""
+        self.last = time.monotonic()
+        self.first = self.first or self.last
+
+    def __getattr__(self, name: str) -> object:
+        return lambda *args: None
+
+
+def main() -> None:
+    """Measure and print."""
+    with tempfile.TemporaryDirectory() as folder:
+        one, two = per_minute(1, Path(folder)), per_minute(2, Path(folder))
+    details = {
+        "one worker": f"{one:.1f} trials/min",
+        "two workers": f"{two:.1f} trials/min",
+        "trial": f"ptrnet, {STEPS} steps",
+        "threads": "all cores to one worker, half of them to each of two",
+    }
+    finish(
+        "trials per minute, two workers over one", two / one, "at least 1.8",
+        two / one >= 1.8, details,
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
