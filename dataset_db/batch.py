@@ -87,8 +87,7 @@ class Batch:
     def start(self, study: int, trial: TrialStart) -> None:
         """A trial is handed out, perhaps again: what its last end said is void."""
         what = f"of trial {study}/{trial.number}"
-        self.ends.pop((study, trial.number), None)
-        self.starts[study, trial.number] = {
+        values = {
             "seed": whole(trial.seed, f"the seed {what}"),
             "label": trial.label,
             "config": encoded(trial.config, f"the configuration {what}"),
@@ -96,6 +95,8 @@ class Batch:
             "techniques": encoded(trial.techniques, f"the techniques {what}"),
             "started_at": now(),
         }
+        self.ends.pop((study, trial.number), None)
+        self.starts[study, trial.number] = values
 
     def report(self, key: Key, step: int, split: str, scores: dict[str, float]) -> None:
         """Scores at a step."""
