@@ -284,7 +284,7 @@ def claims(
     plugin: PluginOption = None,
     markdown: Annotated[
         Optional[Path],  # noqa: UP045
-        typer.Option("--markdown", help="Write the table of claims to this file."),
+        typer.Option("--markdown", help="Write the verdicts to this file, and as JSON beside it."),
     ] = None,
     db: Database = None,
     json: Json = False,
@@ -295,6 +295,7 @@ def claims(
     rows = actions.claims(plugin, db=db)
     if markdown is not None:
         markdown.write_text(render.claims_page(rows))
+        markdown.with_suffix(".json").write_text(render.claims_record(rows))
         return
     render.claims(rows, json)
 

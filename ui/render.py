@@ -323,6 +323,11 @@ def claims_page(found: list[Row]) -> str:
     return "\n".join(parts) + "\n"
 
 
+def claims_record(found: list[Row]) -> str:
+    """The claims as JSON: what the tables of the documentation are made from."""
+    return jsonlib.dumps(found, indent=1, default=str) + "\n"
+
+
 def claim_section(row: Row) -> list[str]:
     """One claim: verdict, bars, everything measured beside them."""
     parts = [
