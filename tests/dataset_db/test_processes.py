@@ -21,7 +21,6 @@ from automl.dataset_db import models, query
 from automl.dataset_db.engine import reading
 from automl.dataset_db.owner import alive, owner
 from automl.dataset_db.schema import SCORE, STUDY, TRIAL
-from automl.dataset_db.store import Store
 
 CLAIM = """
 import sys
