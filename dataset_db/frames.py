@@ -54,7 +54,11 @@ COLUMNS: dict[str, ColumnElement[Any]] = {
     "started_at": TRIAL.c.started_at,
     "finished_at": TRIAL.c.finished_at,
 }
-WHOLE = ("step", "parameters", "macs", "bytes")  # integers that may be missing
+KINDS = {  # of columns in which every value may be missing
+    **dict.fromkeys(("step", "parameters", "macs", "bytes"), "Int64"),
+    **dict.fromkeys(("objective", "seconds"), "float64"),
+    **dict.fromkeys(("started_at", "finished_at"), "datetime64[us, UTC]"),
+}
 ORDERS: dict[str, ColumnElement[Any]] = {  # ascending; what is missing comes last
     "objective": TRIAL.c.cost,
     "trial_id": TRIAL.c.id,
@@ -114,7 +118,7 @@ def models(  # noqa: PLR0913  filters and parts, all by keyword
         found = found[:limit]
         extra = add_parts(connection, found, code=code, curves=curves, evaluations=evaluations)
     frame = pd.DataFrame(found, columns=[*wanted, *extra])
-    frame = frame.astype({name: "Int64" for name in WHOLE if name in wanted})
+    frame = frame.astype({name: kind for name, kind in KINDS.items() if name in wanted})
     mark = [order_by, found[-1]["_order"], found[-1]["_id"]] if more else None
     frame.attrs["next"] = None if mark is None else json.dumps(mark)
     return frame
