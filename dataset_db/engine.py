@@ -132,8 +132,8 @@ def check(engine: Engine, write: bool) -> bool:
     if found is None:
         raise DatabaseError(f"database {name} is empty: `automl search --plugin ptrnet` fills it")
     raise DatabaseError(
-        f"database {name} has the older revision {found}: `automl db upgrade` brings it to "
-        f"{REVISIONS[-1]} (and keeps a copy of a file)"
+        f"database {name} has the older revision {found}: the next `automl search` or "
+        f"`automl resume` brings it to {REVISIONS[-1]}, a file is copied before"
     )
 
 
@@ -159,6 +159,7 @@ def make_engine(url: sqlalchemy.URL, write: bool, busy: float) -> Engine:
         engine = sqlalchemy.create_engine(
             url,
             connect_args={"connect_timeout": 10},
+            pool_pre_ping=True,  # trials take long, and idle connections may be cut
             json_serializer=dumps,
             json_deserializer=loads,
             isolation_level="READ COMMITTED" if write else "REPEATABLE READ",
@@ -172,7 +173,8 @@ def make_engine(url: sqlalchemy.URL, write: bool, busy: float) -> Engine:
 
     @event.listens_for(engine, "connect")
     def prepare(connection: Any, record: Any) -> None:
-        connection.execute(f"SET lock_timeout = {int(busy * 1000)}")
+        milliseconds = max(1, int(1000 * busy))  # 0 would be for ever
+        connection.execute(f"SET lock_timeout = {milliseconds}")
         connection.commit()
 
     return engine

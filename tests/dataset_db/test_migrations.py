@@ -120,7 +120,7 @@ def test_an_older_database_is_copied_and_migrated(db: str, spec, newer, tmp_path
     with Store(db) as store:
         study = store.create_study(spec)
     newer()
-    with pytest.raises(DatabaseError, match="older revision 0001: `automl db upgrade` brings it"):
+    with pytest.raises(DatabaseError, match="older revision 0001: the next `automl search`"):
         query.studies(db)
     with Store(db) as store:
         assert store.spec(study) == spec
