@@ -301,3 +301,45 @@ def test_a_checkpoint_is_continued_and_a_damaged_one_costs_no_trial(
     result = resume(1, recorder)
     assert (result.state, result.complete) == ("complete", 8)
     assert not list(recorder.folder(1).glob("*.checkpoint.safetensors"))
+
+
+LISTENING = """
+from automl.core.api import Paper, PluginCard, hookimpl
+
+CARD = PluginCard(
+    name="{name}",
+    target=f"{{__name__}}.plugin:Tested",
+    paper=Paper("A paper", 2020),
+    problems=("tabular-classification",),
+    dataset="spirals:train_size=200",
+)
+heard = []
+
+@hookimpl
+def register_plugins(register):
+    register(CARD)
+
+@hookimpl
+def study_started(study):
+    heard.append(("started", study["plugin"]))
+
+@hookimpl
+def trial_finished(trial):
+    heard.append((trial["number"], trial["state"]))
+    raise RuntimeError("a listener's own fault")
+
+@hookimpl
+def study_finished(study):
+    heard.append((study["state"], study["best"]["value"] > 0))
+"""
+
+
+def test_listeners_are_told_and_a_broken_one_costs_nothing(make_plugin, recorder) -> None:
+    folder = make_plugin(name="listening", init=LISTENING)
+    with pytest.warns(UserWarning, match="trial_finished hook raised"):
+        result = search(Job(folder, Budget(trials=2), settings=INLINE), recorder)
+    assert (result.state, result.complete) == ("complete", 2)
+    (module,) = [m for name, m in sys.modules.items() if name.endswith("plugin_listening")]
+    assert module.heard == [
+        ("started", "listening"), (0, "complete"), (1, "complete"), ("complete", True),
+    ]  # fmt: skip
