@@ -116,6 +116,9 @@ class Run:
     def restore(self) -> dict[str, Any] | None:
         """What the last checkpoint held, or ``None`` for a fresh start.
 
+        A fit may have been interrupted at its very last report: it then has nothing left to do
+        but to report once more.
+
         Raises:
             CheckpointError: if the checkpoint is damaged or belongs to another trial.
         """

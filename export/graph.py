@@ -67,6 +67,9 @@ def export(exportable: Exportable) -> Any:
         shapes = (shapes,)  # all inputs are one argument then
     # A copy without gradients: PyTorch's scan refuses to export where they are on.
     module = copy.deepcopy(exportable.module).eval().requires_grad_(False)
+    # The exporter traces a scan's body with what earlier exports left in its caches, and may then
+    # fix an axis that is free: start from none.
+    torch.compiler.reset()
     with torch.no_grad(), quiet():
         try:
             program = torch.onnx.export(

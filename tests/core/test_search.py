@@ -280,7 +280,7 @@ def test_a_study_that_runs_is_not_resumed_twice(make_plugin, recorder) -> None:
 
 CHECKPOINTED = """
 start = (run.restore() or {"step": 0})["step"]
-for step in range(start + 1, config.n + 1):
+for step in range(min(start + 1, config.n), config.n + 1):
     time.sleep(0.05)
     run.report(step, {"accuracy": step / 100, "nll": float(start)}, state=lambda: {"step": step})
 """
