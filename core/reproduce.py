@@ -66,7 +66,8 @@ def reproduce(
 ) -> list[ClaimVerdict]:
     """Train whatever is not on record yet and judge the claims, in order.
 
-    Finished fits of the same code are taken from the database, unfinished ones continued.
+    For the same code and the same claims, finished fits are taken from the database and
+    unfinished ones continued.
 
     Raises:
         UnknownName: if the plugin has no such claim.

@@ -253,8 +253,8 @@ def reproduce(
 ) -> None:
     """Check a paper's claims: train both sides, compare, keep the evidence.
 
-    Finished fits of the same code are taken from the database, so an interrupted check goes on
-    where it stopped. Exits with 1 unless every claim is reproduced.
+    An interrupted check goes on where it stopped, and repeating one with the same code and claims
+    trains nothing. Exits with 1 unless every claim is reproduced.
 
     [bold]Examples[/]
 

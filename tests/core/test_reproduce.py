@@ -1,0 +1,99 @@
+"""Claims become studies, evidence and verdicts; nothing is trained twice."""
+
+from pathlib import Path
+
+import pytest
+
+from automl.core.errors import UnknownName
+from automl.core.reproduce import Request, reproduce
+from automl.core.study import SearchSettings
+from automl.dataset_db import query
+from automl.ui import render
+
+CLAIMS = """
+
+from automl.core.api import Bar, Claim, ClaimRun, DataError
+
+BASE = "spirals:train_size=200"
+OTHER = "spirals:noise=0.1,train_size=200"
+OURS = ClaimRun("ours", BASE, Config(x=0.9, n=2), evaluate=(BASE, OTHER), seeds=2)
+RIVAL = ClaimRun("rival", BASE, Config(n=2), seeds=2, tune={"x": (0.2, 0.6, 0.4)})
+REFUSED = ClaimRun("refused", BASE, Config(x=0.3, n=2), evaluate=(BASE, OTHER), seeds=2)
+evaluate = Tested.evaluate
+
+def evaluate_or_refuse(self, model, config, split):
+    if config.x == 0.3 and "noise=0.1" in split.info.name:
+        raise DataError("a fixed dictionary")
+    return evaluate(self, model, config, split)
+
+Tested.evaluate = evaluate_or_refuse
+Tested.claims = (
+    Claim(
+        "holds", "Ours beats its rival.", "Table 1", (OURS, RIVAL, REFUSED),
+        (
+            Bar("ours", "accuracy", at_least=0.8, paper="95 %"),
+            Bar("ours", "accuracy", at_least=1.5, relative_to="rival"),
+            Bar("ours", "nll", at_most=0.5, relative_to="chance"),
+        ),
+        {"chance": lambda split: {"accuracy": 0.5, "nll": 0.7}},
+    ),
+    Claim("misses", "Ours is perfect.", "Table 2", (OURS,), (Bar("ours", "accuracy", at_least=1),)),
+    Claim(
+        "no answer", "Refused is good.", "Table 3", (REFUSED,),
+        (Bar("refused", "accuracy", at_least=0.1, on=OTHER),),
+    ),
+    Claim("big", "At full size.", "Table 4", (OURS,), (), scale="full"),
+)
+"""
+SETTINGS = SearchSettings(executor="inline", pruner="none")
+
+
+@pytest.fixture
+def claiming(make_plugin) -> str:
+    folder = make_plugin()
+    path = Path(folder) / "plugin.py"
+    path.write_text(path.read_text() + CLAIMS)
+    return folder
+
+
+def test_verdicts_follow_from_the_means_over_seeds(claiming, recorder) -> None:
+    found = reproduce(Request(claiming, settings=SETTINGS), recorder)
+    assert {v.claim: v.verdict for v in found} == {
+        "holds": "reproduced",
+        "misses": "not reproduced",
+        "no answer": "inconclusive",
+    }
+    holds = found[0]
+    assert [bar.met for bar in holds.bars] == [True, True, True]
+    assert holds.bars[1].rival == pytest.approx(0.6)  # its best setting, not its last
+    assert holds.bars[1].bound == pytest.approx(0.9)
+    assert holds.bars[2].bound == pytest.approx(0.35)
+    rows = {(row.run, row.on): row for row in holds.runs}
+    assert rows["rival", "spirals:train_size=200"].tuned == {"x": 0.6}
+    refused = rows["refused", "spirals:noise=0.1,train_size=200"]
+    assert (refused.scores, refused.reason) == ({}, "a fixed dictionary")
+    assert found[2].bars[0].met is None
+    page = render.claims_page(query.claims())
+    assert "holds — reproduced" in page
+    assert "n/a: a fixed dictionary" in page
+    assert len(render.claim_bars(query.claims())) == 5
+
+
+def test_what_is_on_record_is_not_trained_again(claiming, recorder) -> None:
+    first = reproduce(Request(claiming, settings=SETTINGS), recorder)
+    trained = len(recorder.past(first[0].studies[0]))
+    assert trained == 2 * (1 + 3 + 1)
+    again = reproduce(Request(claiming, claims=("misses",), settings=SETTINGS), recorder)
+    whole = reproduce(Request(claiming, settings=SETTINGS), recorder)
+    assert whole[0].studies == first[0].studies
+    assert again[0].studies != first[0].studies
+    fresh = reproduce(Request(claiming, settings=SETTINGS, fresh=True), recorder)
+    assert fresh[0].studies != first[0].studies
+
+
+def test_claims_are_chosen_by_name_and_scale(claiming, recorder) -> None:
+    with pytest.raises(UnknownName, match="no small claim named 'hold'. Did you mean 'holds'"):
+        reproduce(Request(claiming, claims=("hold",), settings=SETTINGS), recorder)
+    (big,) = reproduce(Request(claiming, scale="full", settings=SETTINGS), recorder)
+    assert (big.claim, big.verdict) == ("big", "reproduced")
+    assert big.command.endswith("--full")
