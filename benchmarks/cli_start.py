@@ -15,7 +15,7 @@ BARE = """
 import typer
 app = typer.Typer(no_args_is_help=True)
 @app.command()
-def one(x: int = 1) -> None: "Do one thing."
+def one(check: bool = False) -> None: print("one thing")
 @app.command()
 def two(x: int = 1) -> None: "Do another."
 app()
@@ -35,6 +35,7 @@ def main() -> None:
         bare.write_text(BARE)
         commands = {
             "bare Typer --help": [sys.executable, str(bare), "--help"],
+            "bare Typer, a command": [sys.executable, str(bare), "one"],
             "automl --help": [sys.executable, "-m", "automl.ui.cli", "--help"],
             "automl plugins": [sys.executable, "-m", "automl.ui.cli", "plugins"],
         }
@@ -44,7 +45,7 @@ def main() -> None:
         ]
         times = interleaved(calls, ROUNDS, children)
     details = {name: f"{1000 * t:.0f} ms CPU" for name, t in zip(commands, times, strict=True)}
-    worst = max(times[1:]) / times[0]
+    worst = max(times[2] / times[0], times[3] / times[1])  # help by help, command by command
     finish(
         "start of the command line over a bare Typer program", worst, "at most 1.5",
         worst <= 1.5, details,

@@ -93,7 +93,7 @@ def main() -> None:
         folder = Path(name)
         ours(50, "random", folder)  # imports and caches
         for method in ("random", "tpe"):
-            for count in COUNTS:
+            for count in COUNTS if "--quick" not in sys.argv else COUNTS[:2]:
                 work = folder / f"{method}-{count}"
                 work.mkdir()
                 memory, mine = plain(count, method, None), ours(count, method, work)

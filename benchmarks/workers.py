@@ -17,7 +17,7 @@ TRIALS, STEPS = 8, 150
 
 def per_minute(workers: int, folder: Path) -> float:
     """Trials per minute from the first trial's start to the last one's end."""
-    settings = SearchSettings(workers=workers, sampler="random", pruner="none")
+    settings = SearchSettings(workers=workers, threads=1, sampler="random", pruner="none")
     fixed = ("arch=ptrnet", "hidden=128", "batch_size=128", "encoder=uni", "embed_dim=0")
     more = ("glimpse=false", "optimizer=adam", f"steps={STEPS}", f"eval_every={STEPS}")
     job = Job(
@@ -57,7 +57,7 @@ def main() -> None:
         "one worker": f"{one:.1f} trials/min",
         "two workers": f"{two:.1f} trials/min",
         "trial": f"ptrnet, {STEPS} steps",
-        "threads": "all cores to one worker, half of them to each of two",
+        "threads": "one in each worker",
     }
     finish(
         "trials per minute, two workers over one", two / one, "at least 1.8",

@@ -41,7 +41,8 @@ def macs(model: nn.Module, inputs: dict[str, Tensor]) -> int:
         if isinstance(module, nn.RNNBase)
     ]
     try:
-        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        # inference mode: without it the counter looks for gradients of outputs that are weights
+        with torch.inference_mode(), FlopCounterMode(display=False) as counter:
             model.eval()(**inputs)
     finally:
         for hook in hooks:

@@ -259,7 +259,7 @@ def executor_for(
         workers = worker_count(settings, devices)
         total = psutil.virtual_memory().total
         limit = settings.memory_mb * 10**6 or int(MEMORY_SHARE * total / workers)
-        executor = ProcessExecutor(workers, devices, folder, limit)
+        executor = ProcessExecutor(workers, devices, folder, limit, settings.threads)
     try:
         yield executor
     finally:

@@ -23,6 +23,7 @@ class SearchSettings(Settings):
     seed: int = setting(0, low=0, high=2**31 - 1, doc="seed of the search")
     executor: str = setting("processes", choices=("processes", "inline"), doc="where trials run")
     workers: int = setting(0, low=0, high=4096, doc="worker processes; 0: one a core or device")
+    threads: int = setting(0, low=0, high=1024, doc="of a worker; 0: its share of the cores")
     device: str = setting("auto", doc="auto, cpu, cuda or cuda:N")
     amp: str = setting("off", choices=("off", "bf16", "fp16"), doc="mixed precision")
     compile: bool = setting(False, doc="compile training steps with torch.compile")

@@ -50,6 +50,7 @@ def sgd(
     total, since, steps = torch.zeros((), device=run.device), 0, config.steps
     if fit.step == steps:
         run.report(steps, validate())
+    model.train()
     while fit.step < steps:
         total += fit.advance()
         since += 1
@@ -57,6 +58,7 @@ def sgd(
             mean = {"loss": total.item() / since}  # the only synchronisation with a device
             total, since = torch.zeros_like(total), 0
             run.report(fit.step, validate(), train=mean, state=fit.state)
+            model.train()  # validation has switched to evaluation
 
 
 class Descent:
@@ -78,7 +80,7 @@ class Descent:
         self.per_epoch = max(1, len(train) // config.batch_size)
         self.schedule = schedule(optimizer, config, self.per_epoch)
         scaled = run.amp == "fp16" and run.device.type == "cuda"
-        self.scaler = torch.amp.GradScaler(run.device.type, enabled=scaled)
+        self.scaler = torch.amp.GradScaler(run.device.type) if scaled else None
         self.order = run.generator()
         self.order_state = self.order.get_state()
         self.permutation = torch.empty(0, dtype=torch.long)
@@ -91,20 +93,24 @@ class Descent:
         position = self.step % self.per_epoch
         if position == 0:
             self.shuffle()
-        self.model.train()
         size = self.config.batch_size
         batch = self.train.take(self.permutation[position * size : (position + 1) * size])
         value = self.forward(batch)
         self.optimizer.zero_grad(set_to_none=True)
-        self.scaler.scale(value).backward()  # type: ignore[no-untyped-call]
+        scaled = value if self.scaler is None else self.scaler.scale(value)
+        scaled.backward()  # type: ignore[no-untyped-call]
         if self.config.clip_norm > 0:
-            self.scaler.unscale_(self.optimizer)
+            if self.scaler is not None:
+                self.scaler.unscale_(self.optimizer)
             nn.utils.clip_grad_norm_(self.parameters, self.config.clip_norm)
         self.step += 1
         for technique in self.run.techniques:
             technique.gradients(self.model, self.step)
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
+        if self.scaler is None:
+            self.optimizer.step()
+        else:
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
         if self.schedule is not None:
             self.schedule.step()
         for technique in self.run.techniques:
@@ -138,7 +144,7 @@ class Descent:
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict() if self.schedule else None,
-            "scaler": self.scaler.state_dict(),
+            "scaler": self.scaler.state_dict() if self.scaler else None,
             "order": self.order_state,
             "random": torch.get_rng_state(),
             "cuda_random": torch.cuda.get_rng_state(self.run.device) if cuda else None,
@@ -155,7 +161,8 @@ class Descent:
         self.optimizer.load_state_dict(state["optimizer"])
         if self.schedule is not None:
             self.schedule.load_state_dict(state["schedule"])
-        self.scaler.load_state_dict(state["scaler"])
+        if self.scaler is not None:
+            self.scaler.load_state_dict(state["scaler"])
         self.order.set_state(state["order"])
         if self.step % self.per_epoch:
             self.shuffle()

@@ -87,6 +87,9 @@ def search(
         "processes"
     ),
     workers: Annotated[int, typer.Option(help="Worker processes; 0: one per core or GPU.")] = 0,
+    threads: Annotated[
+        int, typer.Option(help="Threads of a worker; 0: its share of the cores.")
+    ] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     amp: Annotated[str, typer.Option(help="Mixed precision: off, bf16 or fp16.")] = "off",
     compile_: Annotated[bool, typer.Option("--compile", help="Use torch.compile.")] = False,
@@ -132,6 +135,7 @@ def search(
         seed=seed,
         executor=executor,
         workers=workers,
+        threads=threads,
         device=device,
         amp=amp,
         compile=compile_,
