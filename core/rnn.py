@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from automl.core.errors import ConfigError, DataError
+
 # The order of the gates in torch's weights, as ONNX wants them: LSTM i f g o -> i o f c,
 # GRU r z n -> z r h.
 GATE_ORDER = {"LSTM": (0, 3, 1, 2), "GRU": (1, 0, 2), "RNN": (0,)}
@@ -19,14 +21,39 @@ class ExportableRNN(nn.Module):
     the same arguments and returns the same results, packed sequences aside: outputs
     (batch, steps, directions x hidden) if ``batch_first``, else (steps, batch, ...), and the
     final state (layers x directions, batch, hidden), a pair of them for an LSTM.
+
+    What is exported are the weights at the last call of ``eval`` or ``train``: the layer may be
+    trained, or loaded, inside its wrapper. Every export by this platform starts with ``eval``.
+
+    Raises:
+        ConfigError: if the layer has projections, which ONNX has no counterpart of.
     """
 
     def __init__(self, layer: nn.RNNBase) -> None:
         super().__init__()
+        if layer.proj_size:
+            raise ConfigError(
+                f"an nn.LSTM with proj_size={layer.proj_size} has no counterpart in ONNX; put an "
+                "nn.Linear behind one without"
+            )
         self.layer: nn.RNNBase = layer
         self.kind = "RNN" if layer.mode.startswith("RNN") else layer.mode
         self.directions = 2 if layer.bidirectional else 1
-        for level in range(layer.num_layers):
+        self._read_weights()
+
+    def train(self, mode: bool = True) -> ExportableRNN:
+        """Set the mode, and take over the layer's present weights for export."""
+        super().train(mode)
+        self._read_weights()
+        return self
+
+    def _read_weights(self) -> None:
+        """Hold the weights as constants in the order of ONNX, per level of the layer.
+
+        W (directions, gates x hidden, features), R (directions, gates x hidden, hidden) and
+        B (directions, 2 x gates x hidden).
+        """
+        for level in range(self.layer.num_layers):
             names = [f"_l{level}", f"_l{level}_reverse"][: self.directions]
             weights = {
                 "w": [self._ordered(f"weight_ih{name}") for name in names],
@@ -45,14 +72,26 @@ class ExportableRNN(nn.Module):
     def _biases(self, name: str) -> Tensor:
         if not self.layer.bias:
             width = len(GATE_ORDER[self.kind]) * self.layer.hidden_size
-            return torch.zeros(2 * width)
+            hidden_weight: Tensor = getattr(self.layer, f"weight_hh{name}")
+            return hidden_weight.new_zeros(2 * width)
         return torch.cat([self._ordered(f"bias_ih{name}"), self._ordered(f"bias_hh{name}")])
 
     def forward(self, inputs: Tensor, state: Any = None) -> tuple[Tensor, Any]:
-        """Run the layer; ``state`` is the initial state as the wrapped layer takes it."""
+        """Run the layer; ``state`` is the initial state as the wrapped layer takes it.
+
+        Inputs are (batch, steps, features) if ``batch_first``, else (steps, batch, features).
+
+        Raises:
+            DataError: while exporting, if there is no batch axis.
+        """
         if not torch.compiler.is_exporting():
             found: tuple[Tensor, Any] = nn.Module.__call__(self.layer, inputs, state)
             return found
+        if inputs.ndim != 3:
+            raise DataError(
+                f"inputs of shape {tuple(inputs.shape)}: a recurrent layer is exported for three "
+                "axes, a batch among them"
+            )
         states = () if state is None else state if self.kind == "LSTM" else (state,)
         value = inputs.transpose(0, 1) if self.layer.batch_first else inputs
         finals: list[tuple[Tensor, ...]] = []
