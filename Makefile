@@ -14,7 +14,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $(STAMP)
 
 demo: setup  ## a search on the embedded defaults: SQLite, CPU
-	$(BIN)/automl search --plugin ptrnet --trials 8 --timeout 150
+	$(BIN)/automl search --plugin ptrnet --dataset tsp --trials 8 --timeout 120
 
 test: setup  ## all tests, the slow ones included
 	$(BIN)/python -m pytest -n 2 --dist worksteal
