@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from automl.core.settings import setting as setting
     from automl.core.technique import Probe as Probe
     from automl.core.technique import Technique as Technique
+    from automl.core.train import Descent as Descent
     from automl.core.train import Training as Training
     from automl.core.train import mean_scores as mean_scores
     from automl.core.train import sgd as sgd
@@ -69,7 +70,7 @@ HOMES = {
     "automl.core.run": ("Run",),
     "automl.core.settings": ("Settings", "setting"),
     "automl.core.technique": ("Probe", "Technique"),
-    "automl.core.train": ("Training", "mean_scores", "sgd"),
+    "automl.core.train": ("Descent", "Training", "mean_scores", "sgd"),
 }  # fmt: skip
 HOME = {name: module for module, names in HOMES.items() for name in names}
 __all__ = [

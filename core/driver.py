@@ -255,6 +255,7 @@ class Driver:
             amp=self.settings.amp,  # type: ignore[arg-type]
             compile=self.settings.compile,
             evaluate=tuple((name, "test") for name in evaluate),
+            probes=tuple(self.spec.settings.get("probes", {}).get(trial.label, ())),
         )
 
     # ---------------------------------------------------------------- what comes back

@@ -1,4 +1,4 @@
-"""What the engine itself offers: a small generated dataset to try plugins on."""
+"""What the engine itself offers: small datasets to try plugins on."""
 
 from __future__ import annotations
 
@@ -10,12 +10,20 @@ from automl.core.hooks import hookimpl
 
 @hookimpl
 def register_datasets(register: Callable[[DatasetCard], None]) -> None:
-    """Offer the two spirals."""
+    """Offer the two spirals and scikit-learn's digits."""
     register(
         DatasetCard(
             name="spirals",
             target="automl.core.spirals:Spirals",
             problem="tabular-classification",
             summary="two intertwined spirals in the plane, generated",
+        )
+    )
+    register(
+        DatasetCard(
+            name="digits",
+            target="automl.core.digits:Digits",
+            problem="image-classification",
+            summary="1,797 handwritten digits of 8 x 8 pixels, from scikit-learn",
         )
     )

@@ -62,6 +62,8 @@ class Plugin(abc.ABC, Generic[C, M]):
     full: C  # the paper's own size; trial 0 under --full
     claims: ClassVar[tuple[Claim, ...]] = ()  # checked by `automl reproduce`
     waivers: ClassVar[Mapping[str, str]] = {}  # law -> why it does not hold here
+    # why techniques have nothing to change: set it where ``fit`` does not descend by ``sgd``
+    no_techniques: ClassVar[str] = ""
 
     @property
     def name(self) -> str:
@@ -72,6 +74,13 @@ class Plugin(abc.ABC, Generic[C, M]):
     def paper(self) -> Paper:
         """The paper behind the plugin."""
         return self.card.paper
+
+    def check_data(self, data: DataInfo) -> None:
+        """Refuse a dataset of the right problem that it cannot learn all the same (its size, …).
+
+        Raises:
+            DataError: saying why, before anything is recorded.
+        """
 
     @abc.abstractmethod
     def space(self, trial: optuna.trial.BaseTrial, base: C, data: DataInfo) -> C:

@@ -55,7 +55,7 @@ class StudySpec:
     info: dict[str, Any]  # DataInfo.to_dict()
     metrics: tuple[tuple[str, str, str], ...]  # (name, goal, unit); the first is the objective
     space: dict[str, Any]  # parameter -> Optuna distribution as JSON
-    settings: dict[str, Any]  # "search", "base", "pinned", "techniques", "reference", "evaluate"
+    settings: dict[str, Any]  # search, base, pinned, techniques, reference; evaluate, probes, list
     environment: dict[str, Any]
     trials: int | None  # budget; None: unlimited
     timeout: float | None  # seconds; None: unlimited
@@ -133,6 +133,7 @@ class RunResult:
     reason: str = ""
     tuned: dict[str, Any] = field(default_factory=dict)
     seconds: float | None = None  # mean wall-clock of a fit
+    values: dict[str, list[float]] = field(default_factory=dict)  # metric -> one for each seed
 
 
 @dataclass(frozen=True)

@@ -52,13 +52,24 @@ class Variant:
     @property
     def label(self) -> str:
         """Distinguishes the variant among the trials on one dataset."""
-        config = json.dumps(replace(self.run.config, **dict(self.tuned)).to_dict(), sort_keys=True)
-        return f"{self.run.label} {hashlib.sha256(config.encode()).hexdigest()[:8]}"
+        what = json.dumps([self.config, self.techniques], sort_keys=True)
+        return f"{self.run.label} {hashlib.sha256(what.encode()).hexdigest()[:8]}"
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The whole setting."""
+        return replace(self.run.config, **dict(self.tuned)).to_dict()
+
+    @property
+    def techniques(self) -> dict[str, dict[str, Any]]:
+        """The settings of the techniques that take part."""
+        return {name: settings.to_dict() for name, settings in self.run.techniques.items()}
 
     def trials(self) -> list[TrialStart]:
         """One trial per seed."""
-        config = replace(self.run.config, **dict(self.tuned)).to_dict()
-        return [TrialStart(0, seed, {}, config, label=self.label) for seed in range(self.run.seeds)]
+        config, techniques, label = self.config, self.techniques, self.label
+        seeds = range(self.run.seeds)
+        return [TrialStart(0, seed, {}, config, techniques, label) for seed in seeds]
 
 
 def reproduce(
@@ -80,14 +91,14 @@ def reproduce(
         for variant in variants_of(run):
             if variant.label not in {known.label for known in variants[run.dataset]}:
                 variants[run.dataset].append(variant)
-    evaluate = datasets_to_score(claims)
+    evaluate, probes = what_to_score(claims)
     results: dict[tuple[str, str], list[PastTrial]] = {}
     studies: dict[str, int] = {}
     for dataset, some in variants.items():
-        studies[dataset] = train(request, dataset, some, evaluate, recorder, observer)
+        studies[dataset] = train(request, dataset, some, (evaluate, probes), recorder, observer)
         for trial in recorder.past(studies[dataset]):
             results.setdefault((dataset, trial.start.label), []).append(trial)
-    verdicts = [judge(plugin, claim, results, studies) for claim in claims]
+    verdicts = [judge(plugin, claim, results, studies, observer) for claim in claims]
     for verdict in verdicts:
         recorder.record_claim(verdict)
     return verdicts
@@ -112,35 +123,46 @@ def variants_of(run: ClaimRun) -> list[Variant]:
     return [Variant(run, tuple(zip(run.tune, choice, strict=True))) for choice in choices]
 
 
-def datasets_to_score(claims: Iterable[Claim]) -> dict[tuple[str, str], tuple[str, ...]]:
-    """For each (dataset, label), all datasets that some claim wants it scored on."""
-    wanted: dict[tuple[str, str], dict[str, None]] = defaultdict(dict)
+Wanted = dict[tuple[str, str], tuple[str, ...]]  # by (dataset, label)
+
+
+def what_to_score(claims: Iterable[Claim]) -> tuple[Wanted, Wanted]:
+    """For each (dataset, label): the datasets some claim wants it scored on, and the probes."""
+    datasets: dict[tuple[str, str], dict[str, None]] = defaultdict(dict)
+    probes: dict[tuple[str, str], dict[str, None]] = defaultdict(dict)
     for run in (run for claim in claims for run in claim.runs):
         for variant in variants_of(run):
-            wanted[run.dataset, variant.label] |= dict.fromkeys(run.scored_on)
-    return {key: tuple(names) for key, names in wanted.items()}
+            datasets[run.dataset, variant.label] |= dict.fromkeys(run.scored_on)
+            probes[run.dataset, variant.label] |= dict.fromkeys(run.probes)
+    return (
+        {key: tuple(names) for key, names in datasets.items()},
+        {key: tuple(names) for key, names in probes.items()},
+    )
 
 
 def train(
     request: Request,
     dataset: str,
     variants: list[Variant],
-    evaluate: dict[tuple[str, str], tuple[str, ...]],
+    wanted: tuple[Wanted, Wanted],
     recorder: Recorder,
     observer: Observer | None,
 ) -> int:
     """Run all fits on one dataset as one study, or find or continue it; return its id."""
     trials = tuple(trial for variant in variants for trial in variant.trials())
-    scored = {variant.label: evaluate[dataset, variant.label] for variant in variants}
+    scored, probed = (
+        {variant.label: part[dataset, variant.label] for variant in variants} for part in wanted
+    )
     card = catalogue().plugin_card(request.plugin)
     content = json.dumps(
-        [[vars(trial) for trial in trials], scored, code_hash(source(card))], sort_keys=True
+        [[vars(trial) for trial in trials], scored, probed, code_hash(source(card))],
+        sort_keys=True,
     )
     digest = hashlib.sha256(content.encode()).hexdigest()[:8]
     name = f"claims of {card.name} on {dataset} ({request.scale}, {digest})"
     known = None if request.fresh else recorder.find_study(name)
     if known is None:
-        job = ListJob(request.plugin, dataset, trials, scored, request.settings, name)
+        job = ListJob(request.plugin, dataset, trials, scored, request.settings, name, probed)
         result = run_list(job, recorder, observer)
     elif all(t.state in ("complete", "failed") for t in recorder.past(known)) and len(
         recorder.past(known)
@@ -158,6 +180,7 @@ def judge(
     claim: Claim,
     results: dict[tuple[str, str], list[PastTrial]],
     studies: dict[str, int],
+    observer: Observer | None,
 ) -> ClaimVerdict:
     """Compare the means over seeds with the claim's bars."""
     rows: list[RunResult] = []
@@ -168,6 +191,11 @@ def judge(
         for name in sorted(datasets):
             scores = control(catalogue().dataset(name).split("test"))
             rows.append(RunResult(label, name, scores, {}, 0))
+    for label, check in claim.checks.items():
+        if observer is not None:
+            observer.notice(f"{claim.name}: {label} ({claim.check_seeds} seeds)")
+        found = [check(seed) for seed in range(claim.check_seeds)]
+        rows.append(RunResult(label, "", *means(found), len(found), values=by_metric(found)))
     bars = tuple(measure(bar, claim, rows) for bar in claim.bars)
     verdict: Verdict = "not reproduced"
     if any(bar.met is None for bar in bars):
@@ -221,28 +249,42 @@ def row(run: ClaimRun, variant: Variant, trials: list[PastTrial], name: str) -> 
     if missing or not found:
         reason = missing[0] if missing else "not evaluated"
         return RunResult(run.label, name, {}, {}, 0, reason, tuned, seconds)
-    means: Scores = {k: statistics.fmean(e.scores[k] for e in found) for k in found[0].scores}
-    spread: Scores = {k: statistics.pstdev([e.scores[k] for e in found]) for k in means}
-    return RunResult(run.label, name, means, spread, len(found), "", tuned, seconds)
+    scores = [e.scores for e in found]
+    mean, spread = means(scores)
+    values = by_metric(scores)
+    return RunResult(run.label, name, mean, spread, len(found), "", tuned, seconds, values)
+
+
+def by_metric(found: list[Scores]) -> dict[str, list[float]]:
+    """The scores of all seeds, a list for each metric."""
+    return {name: [scores[name] for scores in found] for name in found[0]}
+
+
+def means(found: list[Scores]) -> tuple[Scores, Scores]:
+    """Mean and standard deviation over seeds, by metric."""
+    columns = by_metric(found)
+    mean: Scores = {name: statistics.fmean(values) for name, values in columns.items()}
+    return mean, {name: statistics.pstdev(values) for name, values in columns.items()}
 
 
 def measure(bar: Bar, claim: Claim, rows: list[RunResult]) -> BarResult:
     """One bar against the rows."""
     trained_on = {run.label: run.dataset for run in claim.runs}
-    on = bar.on or trained_on[bar.run]
 
-    def mean(label: str) -> tuple[float | None, float | None]:
-        for found in rows:
-            if found.run == label and found.on == on and bar.metric in found.scores:
-                return found.scores[bar.metric], found.spread.get(bar.metric)
-        return None, None
+    def found(label: str) -> RunResult | None:
+        on = bar.on or trained_on.get(label, trained_on.get(bar.run, ""))
+        matching = (row for row in rows if row.run == label and bar.metric in row.scores)
+        return next((row for row in matching if row.on in (on, "")), None)
 
-    ours, spread = mean(bar.run)
-    rival = mean(bar.relative_to)[0] if bar.relative_to else None
+    mine, other = found(bar.run), found(bar.relative_to) if bar.relative_to else None
+    ours, spread, on = None, None, bar.on or trained_on.get(bar.run, "")
+    if mine is not None:
+        ours, spread = bar.of(mine.values[bar.metric]), mine.spread[bar.metric]
+    rival = other.scores[bar.metric] if other is not None else None
     factor = bar.at_least if bar.at_least is not None else bar.at_most
     bound = factor if not bar.relative_to else None
     if rival is not None and factor is not None:
-        bound = factor * rival
+        bound = factor * rival + bar.offset
     met = None
     if ours is not None and bound is not None:
         met = ours >= bound if bar.at_least is not None else ours <= bound

@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from torch import Tensor, nn
 
 from automl.core import checkpoint
+from automl.core.cards import Metric
 from automl.core.data import Dataset, Scores, Split, SplitName
 from automl.core.errors import CheckpointError, DataError, TrialError
 from automl.core.technique import Technique
@@ -39,6 +41,42 @@ class Report:
     train: Scores = field(default_factory=dict)
 
 
+class Best:
+    """The weights of the report with the best objective so far: early stopping in retrospect."""
+
+    def __init__(self, model: nn.Module, metric: Metric) -> None:
+        self.model, self.metric = model, metric
+        self.report: Report | None = None
+        self.weights: dict[str, Tensor] = {}
+
+    def consider(self, report: Report) -> None:
+        """Copy the model's weights if the report is better than all before."""
+        sign = 1 if self.metric.goal == "max" else -1
+        value = report.scores[self.metric.name]
+        if self.report is None or sign * value > sign * self.report.scores[self.metric.name]:
+            self.report = report
+            state = self.model.state_dict()
+            self.weights = {key: value.detach().clone() for key, value in state.items()}
+
+    def restore(self) -> Report | None:
+        """Put the weights back into the model and return their report; ``None`` without one."""
+        if self.report is not None:
+            self.model.load_state_dict(self.weights)
+        return self.report
+
+    def state(self) -> dict[str, Any]:
+        """For a checkpoint."""
+        return {
+            "report": None if self.report is None else vars(self.report),
+            "weights": self.weights,
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Take back what ``state`` returned."""
+        self.report = None if state["report"] is None else Report(**state["report"])
+        self.weights = state["weights"]
+
+
 @dataclass
 class Run:
     """One fit in progress. ``amp`` is the autocast precision; ``compile`` uses torch.compile."""
@@ -52,6 +90,7 @@ class Run:
     on_report: Callable[[Report], Decision] = lambda report: "continue"
     checkpoint_path: Path | None = None
     checkpoint_seconds: float = 30.0
+    best: Best | None = None  # set to keep the weights of the best report instead of the last
     history: list[Report] = field(default_factory=list)
     _saved_at: float = field(default_factory=time.monotonic)
 
@@ -100,6 +139,8 @@ class Run:
             if not math.isfinite(value):
                 raise TrialError(f"{name} is {value} at step {step}: the fit diverged")
         self.history.append(report)
+        if self.best is not None:
+            self.best.consider(report)
         decision = self.on_report(report)
         due = time.monotonic() - self._saved_at > self.checkpoint_seconds
         if state is not None and (decision == "interrupt" or (decision == "continue" and due)):
@@ -110,7 +151,10 @@ class Run:
     def checkpoint(self, state: dict[str, Any]) -> None:
         """Keep ``state`` so that an interrupted fit can continue (atomic)."""
         if self.checkpoint_path is not None:
-            checkpoint.save(self.checkpoint_path, {"seed": self.seed, "state": state})
+            kept = {"seed": self.seed, "state": state}
+            if self.best is not None:
+                kept["best"] = self.best.state()
+            checkpoint.save(self.checkpoint_path, kept)
             self._saved_at = time.monotonic()
 
     def restore(self) -> dict[str, Any] | None:
@@ -130,5 +174,7 @@ class Run:
                 f"{str(self.checkpoint_path)!r} belongs to another trial; "
                 "delete the file to start over"
             )
+        if self.best is not None and kept.get("best"):
+            self.best.load_state(kept["best"])
         state: dict[str, Any] = kept["state"]
         return state

@@ -25,6 +25,7 @@ from automl.core.provenance import code_hash, environment, source
 from automl.core.record import Recorder, StudySpec, TrialStart
 from automl.core.settings import Settings
 from automl.core.study import Budget, SearchSettings, StudyResult
+from automl.core.technique import Technique
 
 MEMORY_SHARE = 0.9  # of the machine, divided among the workers
 
@@ -50,7 +51,8 @@ class Job:
 class ListJob:
     """A fixed list of trials: the runs of a claim on one dataset.
 
-    ``evaluate`` names, for each label of a trial, the datasets whose test split is scored.
+    ``evaluate`` names, for each label of a trial, the datasets whose test split is scored, and
+    ``probes`` what is measured on them beside the metrics.
     """
 
     plugin: str
@@ -59,6 +61,7 @@ class ListJob:
     evaluate: Mapping[str, tuple[str, ...]]
     settings: SearchSettings
     name: str
+    probes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def search(job: Job, recorder: Recorder, observer: Observer | None = None) -> StudyResult:
@@ -71,8 +74,7 @@ def search(job: Job, recorder: Recorder, observer: Observer | None = None) -> St
     base = plugin.full if job.settings.full else plugin.defaults
     base = base.updated(job.overrides)
     pinned = {text.partition("=")[0].strip() for text in job.overrides}
-    for technique in job.techniques:
-        catalogue().card(TechniqueCard, technique)
+    check_techniques(plugin, dataset, job.techniques)
     settings = {
         "search": job.settings.to_dict(),
         "base": base.to_dict(),
@@ -99,6 +101,7 @@ def run_list(job: ListJob, recorder: Recorder, observer: Observer | None = None)
         "techniques": [],
         "reference": reference(job.plugin),
         "evaluate": {label: list(names) for label, names in job.evaluate.items()},
+        "probes": {label: list(names) for label, names in job.probes.items()},
         "list": [vars(trial) for trial in job.trials],
     }
     devices = cuda_or_cpu(job.settings.device)
@@ -147,6 +150,7 @@ def resolve(plugin_reference: str, dataset_name: str) -> tuple[Plugin[Any, Any],
     Raises:
         UnknownName, BrokenPlugin: see ``Catalogue``.
         ConfigError: if the plugin cannot learn the dataset's problem.
+        DataError: if it refuses the dataset for another reason.
     """
     card = catalogue().plugin_card(plugin_reference)
     dataset = catalogue().dataset(dataset_name or card.dataset)
@@ -156,7 +160,27 @@ def resolve(plugin_reference: str, dataset_name: str) -> tuple[Plugin[Any, Any],
             f"{dataset.problem.name!r}, the plugin learns {', '.join(card.problems)}. "
             "`automl datasets` lists the datasets with their problems."
         )
-    return catalogue().plugin(plugin_reference), dataset
+    plugin = catalogue().plugin(plugin_reference)
+    plugin.check_data(dataset.info)
+    return plugin, dataset
+
+
+def check_techniques(
+    plugin: Plugin[Any, Any], dataset: Dataset, techniques: tuple[str, ...]
+) -> None:
+    """Refuse a technique that does not exist or cannot be combined with the plugin.
+
+    Raises:
+        UnknownName: if there is no technique of that name.
+        ConfigError: saying why it cannot work.
+    """
+    for name in techniques:
+        kind: type[Technique] = catalogue().card(TechniqueCard, name).load()
+        reason = plugin.no_techniques or kind.refusal(plugin, dataset.info)
+        if reason:
+            raise ConfigError(
+                f"technique {name!r} cannot be combined with plugin {plugin.name!r}: {reason}"
+            )
 
 
 def reference(plugin: str) -> str:

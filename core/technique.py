@@ -9,7 +9,7 @@ import optuna
 import torch
 from torch import Tensor, nn
 
-from automl.core.data import Batch, Dataset, Scores
+from automl.core.data import Batch, DataInfo, Dataset, Scores
 from automl.core.settings import Settings
 
 if TYPE_CHECKING:
@@ -31,6 +31,11 @@ class Technique(abc.ABC):
         self.generator = torch.Generator().manual_seed(seed)
 
     @classmethod
+    def refusal(cls, plugin: Plugin[Any, Any], data: DataInfo) -> str:
+        """Why it cannot be combined with a plugin on a dataset; empty where it can."""
+        return ""
+
+    @classmethod
     def space(cls, trial: optuna.trial.BaseTrial, base: Any) -> Any:
         """Return ``base`` with the searched fields replaced by suggestions."""
         return base
@@ -41,6 +46,9 @@ class Technique(abc.ABC):
     def loss(self, loss: Tensor, model: nn.Module, batch: Batch, step: int) -> Tensor:
         """Return the loss to differentiate."""
         return loss
+
+    def raw_gradients(self, model: nn.Module, step: int) -> None:
+        """Change ``parameter.grad`` in place, before clipping."""
 
     def gradients(self, model: nn.Module, step: int) -> None:
         """Change ``parameter.grad`` in place, after clipping."""

@@ -27,6 +27,7 @@ class Training(Settings):
     lr_decay: str = setting("none", choices=("none", "linear", "cosine", "exp"), doc="schedule")
     clip_norm: float = setting(0.0, low=0, doc="largest gradient norm; 0 leaves gradients alone")
     eval_every: int = setting(100, low=1, unit="steps", doc="steps between two reports")
+    keep: str = setting("last", choices=("last", "best"), doc="the weights kept: of which report")
 
 
 def sgd(
@@ -99,12 +100,15 @@ class Descent:
         self.optimizer.zero_grad(set_to_none=True)
         scaled = value if self.scaler is None else self.scaler.scale(value)
         scaled.backward()  # type: ignore[no-untyped-call]
+        techniques = self.run.techniques
+        if self.scaler is not None and (techniques or self.config.clip_norm > 0):
+            self.scaler.unscale_(self.optimizer)  # techniques see gradients in their own units
+        for technique in techniques:
+            technique.raw_gradients(self.model, self.step + 1)
         if self.config.clip_norm > 0:
-            if self.scaler is not None:
-                self.scaler.unscale_(self.optimizer)
             nn.utils.clip_grad_norm_(self.parameters, self.config.clip_norm)
         self.step += 1
-        for technique in self.run.techniques:
+        for technique in techniques:
             technique.gradients(self.model, self.step)
         if self.scaler is None:
             self.optimizer.step()
@@ -113,7 +117,7 @@ class Descent:
             self.scaler.update()
         if self.schedule is not None:
             self.schedule.step()
-        for technique in self.run.techniques:
+        for technique in techniques:
             technique.stepped(self.model, self.step)
             if self.step % self.per_epoch == 0:
                 technique.epoch_ended(self.model, self.step // self.per_epoch)

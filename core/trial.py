@@ -16,15 +16,16 @@ import torch
 from torch import nn
 
 from automl.core import checkpoint
-from automl.core.cards import TechniqueCard
+from automl.core.cards import ProbeCard, TechniqueCard
 from automl.core.data import Dataset, SplitName
 from automl.core.discovery import catalogue
 from automl.core.errors import AutoMLError, CheckpointError, TrialError
 from automl.core.plugin import Plugin
 from automl.core.profile import macs, parameter_count
 from automl.core.record import Evaluation, Failure, TrialEnd, TrialState
-from automl.core.run import Decision, Report, Run, Stop
+from automl.core.run import Best, Decision, Report, Run, Stop
 from automl.core.technique import Technique
+from automl.core.train import Training
 
 STATES: dict[Decision, TrialState] = {
     "continue": "complete",
@@ -49,6 +50,7 @@ class TrialTask:
     amp: Literal["off", "bf16", "fp16"] = "off"
     compile: bool = False
     evaluate: tuple[tuple[str, SplitName], ...] = ()  # (dataset, split) to score after the fit
+    probes: tuple[str, ...] = ()  # to measure on each of those datasets, as PROBE.NAME
 
     @property
     def weights(self) -> Path:
@@ -90,11 +92,14 @@ def fit(task: TrialTask, on_report: Callable[[Report], Decision], started: float
         compile=task.compile,
         on_report=checked(dataset, on_report),
         checkpoint_path=task.checkpoint,
+        best=Best(model, dataset.problem.objective) if keeps_best(config) else None,
     )
     decision = fitted(plugin, model, config, run)
     if not run.history:
         raise TrialError("fit returned without a report: call run.report at least once")
     last, state = run.history[-1], STATES[decision]
+    if run.best is not None and state == "complete":
+        last = run.best.restore() or last
     end = TrialEnd(
         task.number,
         state,
@@ -109,10 +114,15 @@ def fit(task: TrialTask, on_report: Callable[[Report], Decision], started: float
     size = checkpoint.save_weights(task.weights, model, {"plugin": plugin.name})
     digest = hashlib.sha256(task.weights.read_bytes()).hexdigest()
     evaluations = tuple(
-        evaluate(plugin, model, config, name, split) for name, split in task.evaluate
+        evaluate(plugin, model, config, name, split, task.probes) for name, split in task.evaluate
     )
     kept = {"weights": task.weights, "weights_bytes": size, "weights_sha256": digest}
     return finished(end, started, evaluations=evaluations, **kept)
+
+
+def keeps_best(config: Any) -> bool:
+    """Whether a setting asks for the weights of the best report."""
+    return isinstance(config, Training) and config.keep == "best"
 
 
 def finished(end: TrialEnd, started: float, **changes: Any) -> TrialEnd:
@@ -167,13 +177,24 @@ def make_techniques(task: TrialTask) -> tuple[Technique, ...]:
 
 
 def evaluate(
-    plugin: Plugin[Any, Any], model: nn.Module, config: Any, name: str, split: SplitName
+    plugin: Plugin[Any, Any],
+    model: nn.Module,
+    config: Any,
+    name: str,
+    split: SplitName,
+    probes: tuple[str, ...] = (),
 ) -> Evaluation:
     """Score a fitted model on one split of a dataset; a refusal becomes the reason."""
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     try:
         data = catalogue().dataset(name)
-        return Evaluation(name, split, plugin.evaluate(model, config, data.split(split).to(device)))
+        scores = dict(plugin.evaluate(model, config, data.split(split).to(device)))
+        for probe in probes:
+            measured = (
+                catalogue().card(ProbeCard, probe).load()().measure(plugin, model, config, data)
+            )
+            scores |= {f"{probe}.{key}": value for key, value in measured.items()}
+        return Evaluation(name, split, scores)
     except AutoMLError as error:
         return Evaluation(name, split, {}, str(error))
     except Exception as error:  # noqa: BLE001  foreign code: no score is not the end of a study
@@ -199,7 +220,9 @@ def examine(task: TrialTask) -> tuple[tuple[Evaluation, ...], int | None]:
     The count is ``None`` for a model that PyTorch's counter cannot follow.
     """
     plugin, model, config, dataset = load_model(task)
-    found = tuple(evaluate(plugin, model, config, name, split) for name, split in task.evaluate)
+    found = tuple(
+        evaluate(plugin, model, config, name, split, task.probes) for name, split in task.evaluate
+    )
     one = {key: value[:1] for key, value in plugin.example(config, dataset.info).items()}
     try:
         return found, macs(model.cpu(), one)

@@ -115,17 +115,19 @@ def connect(db: str | Path | None = None, *, write: bool, busy: float = BUSY_SEC
 def check(engine: Engine, write: bool) -> bool:
     """Whether the schema is the newest; ``False`` means that it is to be migrated."""
     found, name = revision(engine), shown(engine.url)
+    if found is None and foreign(engine):
+        found = revision(engine)  # another process may just have created ours
+        if found is None:
+            raise DatabaseError(
+                f"database {name} holds tables that are not automl's: choose another one with "
+                "--db or AUTOML_DB"
+            )
     if found == REVISIONS[-1]:
         return True
     if found is not None and found not in REVISIONS:
         raise DatabaseError(
             f"database {name} has revision {found}, newer than this version of automl knows "
             f"({REVISIONS[-1]}): upgrade automl"
-        )
-    if found is None and foreign(engine):
-        raise DatabaseError(
-            f"database {name} holds tables that are not automl's: choose another one with "
-            "--db or AUTOML_DB"
         )
     if write:
         return False

@@ -97,3 +97,48 @@ def test_claims_are_chosen_by_name_and_scale(claiming, recorder) -> None:
     (big,) = reproduce(Request(claiming, scale="full", settings=SETTINGS), recorder)
     assert (big.claim, big.verdict) == ("big", "reproduced")
     assert big.command.endswith("--full")
+
+
+EXTENDED = """
+
+from automl.core.api import Bar, Claim, ClaimRun
+
+OURS = ClaimRun("ours", "spirals:train_size=200", Config(x=0.9, n=2), seeds=2)
+RIVAL = ClaimRun("rival", "spirals:noise=0.1,train_size=200", Config(x=0.6, n=2), seeds=2)
+
+def theorem(seed):
+    return {"gap": 0.1 * (seed + 1), "accuracy": 1.0}
+
+Tested.claims = (
+    Claim(
+        "margins", "Ours is ahead by a margin.", "Table 1", (OURS, RIVAL),
+        (
+            Bar("ours", "accuracy", at_least=1.0, relative_to="rival", offset=0.25),
+            Bar("ours", "accuracy", at_least=1.0, relative_to="rival", offset=0.35),
+        ),
+    ),
+    Claim(
+        "theorem", "The gap is small.", "Theorem 1", (),
+        (
+            Bar("numbers", "gap", at_most=0.2),
+            Bar("numbers", "gap", at_most=0.1, rank=1),
+            Bar("numbers", "gap", at_most=0.25, rank=3),
+            Bar("numbers", "gap", at_most=0.25, rank=2),
+        ),
+        checks={"numbers": theorem}, check_seeds=3,
+    ),
+)
+"""
+
+
+def test_bars_take_margins_and_ranks_and_checks_need_no_fit(make_plugin, recorder) -> None:
+    folder = make_plugin()
+    path = Path(folder) / "plugin.py"
+    path.write_text(path.read_text() + EXTENDED)
+    margins, theorem = reproduce(Request(folder, settings=SETTINGS), recorder)
+    assert [bar.met for bar in margins.bars] == [True, False]
+    assert margins.bars[1].bar == "accuracy >= 1 x rival + 0.35"
+    assert [bar.met for bar in theorem.bars] == [True, True, False, True]
+    assert theorem.bars[2].bar == "gap <= 0.25 (seed of rank 3)"
+    assert theorem.bars[2].ours == pytest.approx(0.3)
+    assert (theorem.studies, theorem.runs[0].seeds) == ((), 3)
