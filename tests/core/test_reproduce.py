@@ -120,7 +120,7 @@ Tested.claims = (
     Claim(
         "theorem", "The gap is small.", "Theorem 1", (),
         (
-            Bar("numbers", "gap", at_most=0.2),
+            Bar("numbers", "gap", at_most=0.21),
             Bar("numbers", "gap", at_most=0.1, rank=1),
             Bar("numbers", "gap", at_most=0.25, rank=3),
             Bar("numbers", "gap", at_most=0.25, rank=2),
