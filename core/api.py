@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from automl.core.problems import SEQUENCE_CLASSIFICATION as SEQUENCE_CLASSIFICATION
     from automl.core.problems import TABULAR_CLASSIFICATION as TABULAR_CLASSIFICATION
     from automl.core.problems import TABULAR_REGRESSION as TABULAR_REGRESSION
+    from automl.core.record import RunResult as RunResult
     from automl.core.rnn import ExportableRNN as ExportableRNN
     from automl.core.run import Run as Run
     from automl.core.settings import Settings as Settings
@@ -66,6 +67,7 @@ HOMES = {
         "FORECASTING", "IMAGE_CLASSIFICATION", "SEQUENCE_CLASSIFICATION",
         "TABULAR_CLASSIFICATION", "TABULAR_REGRESSION",
     ),
+    "automl.core.record": ("RunResult",),
     "automl.core.rnn": ("ExportableRNN",),
     "automl.core.run": ("Run",),
     "automl.core.settings": ("Settings", "setting"),

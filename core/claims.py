@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from automl.core.data import Scores, Split
+from automl.core.record import RunResult
 from automl.core.settings import Settings
 
 Verdict = Literal["reproduced", "not reproduced", "inconclusive"]
@@ -79,7 +80,10 @@ class Claim:
 
     ``controls`` score a test split without any training. ``checks`` are for what is no fit of one
     configuration (a theorem in numbers, a comparison of two dynamics): each is called once for
-    every seed of ``check_seeds`` and scores as a run of its name on no dataset.
+    every seed of ``check_seeds`` and scores as a run of its name on no dataset. ``summary`` is for
+    what only all results together can say (average ranks over many datasets): it is given every
+    other row and returns scores by name, each of which counts as a run on no dataset. Runs on
+    several datasets may share a label, by which a summary can put them together.
     """
 
     name: str
@@ -90,4 +94,5 @@ class Claim:
     controls: Mapping[str, Callable[[Split], Scores]] = field(default_factory=dict)
     checks: Mapping[str, Callable[[int], Scores]] = field(default_factory=dict)
     check_seeds: int = 1
+    summary: Callable[[Sequence[RunResult]], Mapping[str, Scores]] | None = None
     scale: Literal["small", "full"] = "small"

@@ -165,10 +165,19 @@ class Supervised(Plugin[T, M]):
         """One step per optimiser step."""
         return config.steps
 
+    def prepare(self, model: M, config: T, train: Split) -> T:
+        """Before the first step: take from the training data what the model must know of it.
+
+        Fill buffers of ``model`` (scales of the inputs) and return the setting to descend by (a
+        number of steps that depends on the number of examples). Default: ``config``.
+        """
+        return config
+
     @final
     def fit(self, model: M, config: T, run: Run) -> None:
         """Stochastic gradient descent with validation every ``config.eval_every`` steps."""
         train, valid = run.split("train"), run.split("valid")
+        config = self.prepare(model, config, train)
         sgd(
             model,
             loss=lambda batch: self.loss(model, config, batch, train.info),

@@ -196,6 +196,12 @@ def judge(
             observer.notice(f"{claim.name}: {label} ({claim.check_seeds} seeds)")
         found = [check(seed) for seed in range(claim.check_seeds)]
         rows.append(RunResult(label, "", *means(found), len(found), values=by_metric(found)))
+    if claim.summary is not None:
+        for label, scores in claim.summary(tuple(rows)).items():
+            values = by_metric([scores])
+            rows.append(
+                RunResult(label, "", dict(scores), dict.fromkeys(scores, 0.0), 1, values=values)
+            )
     bars = tuple(measure(bar, claim, rows) for bar in claim.bars)
     verdict: Verdict = "not reproduced"
     if any(bar.met is None for bar in bars):
@@ -280,6 +286,7 @@ def measure(bar: Bar, claim: Claim, rows: list[RunResult]) -> BarResult:
     ours, spread, on = None, None, bar.on or trained_on.get(bar.run, "")
     if mine is not None:
         ours, spread = bar.of(mine.values[bar.metric]), mine.spread[bar.metric]
+        on = mine.on
     rival = other.scores[bar.metric] if other is not None else None
     factor = bar.at_least if bar.at_least is not None else bar.at_most
     bound = factor if not bar.relative_to else None

@@ -142,3 +142,39 @@ def test_bars_take_margins_and_ranks_and_checks_need_no_fit(make_plugin, recorde
     assert theorem.bars[2].bar == "gap <= 0.25 (seed of rank 3)"
     assert theorem.bars[2].ours == pytest.approx(0.3)
     assert (theorem.studies, theorem.runs[0].seeds) == ((), 3)
+
+
+SUMMARISED = """
+
+from automl.core.api import Bar, Claim, ClaimRun
+
+TABLES = ("spirals:train_size=200", "spirals:noise=0.1,train_size=200")
+RUNS = tuple(
+    ClaimRun(label, table, Config(x=x, n=2), seeds=2)
+    for table in TABLES for label, x in (("ours", 0.9), ("rival", 0.6))
+)
+
+def wins(rows):
+    scores = {(row.run, row.on): row.scores["accuracy"] for row in rows}
+    return {"ours": {"wins": sum(scores["ours", t] > scores["rival", t] for t in TABLES)}}
+
+Tested.claims = (
+    Claim(
+        "wins", "Ours wins everywhere.", "Table 1", RUNS,
+        (Bar("ours", "wins", at_least=2), Bar("ours", "accuracy", at_least=0.8, on=TABLES[0])),
+        summary=wins,
+    ),
+)
+"""
+
+
+def test_a_summary_speaks_of_all_datasets_together(make_plugin, recorder) -> None:
+    folder = make_plugin()
+    path = Path(folder) / "plugin.py"
+    path.write_text(path.read_text() + SUMMARISED)
+    (found,) = reproduce(Request(folder, settings=SETTINGS), recorder)
+    assert [(bar.ours, bar.on, bar.met) for bar in found.bars] == [
+        (2, "", True),
+        (pytest.approx(0.9), "spirals:train_size=200", True),
+    ]
+    assert len(found.runs) == 5

@@ -9,6 +9,7 @@ from torch import nn
 from automl.core import checkpoint
 from automl.core.discovery import catalogue
 from automl.core.errors import CheckpointError, DataError, TrialError
+from automl.core.plugin import Supervised
 from automl.core.run import Run, Stop
 from automl.core.settings import Settings
 from automl.core.technique import Technique
@@ -187,3 +188,31 @@ def test_the_checkpoint_of_another_trial_is_refused(tmp_path) -> None:
     Run(catalogue().dataset(SPIRALS), seed=1, checkpoint_path=path).checkpoint({"step": 1})
     with pytest.raises(CheckpointError, match="belongs to another trial"):
         Run(catalogue().dataset(SPIRALS), seed=2, checkpoint_path=path).restore()
+
+
+class Scaled(Supervised):
+    """Divides by the largest input that it was trained on, and fits for two epochs."""
+
+    card = defaults = full = None
+
+    def space(self, trial, base, data):
+        return base
+
+    def build(self, config, data):
+        model = nn.Module()
+        model.register_buffer("largest", torch.ones(()))
+        model.layer = nn.Linear(2, 2)
+        model.forward = lambda x: {"logits": model.layer(x / model.largest)}
+        return model
+
+    def prepare(self, model, config, train):
+        model.largest.copy_(train.examples["x"].abs().max())
+        return replace(config, steps=2 * (len(train) // config.batch_size))
+
+
+def test_a_model_is_prepared_by_the_training_data_before_it_descends() -> None:
+    plugin, dataset = Scaled(), catalogue().dataset(SPIRALS)
+    model, run = plugin.build(CONFIG, dataset.info), Run(dataset, seed=0)
+    plugin.fit(model, CONFIG, run)
+    assert model.largest == dataset.split("train").examples["x"].abs().max()
+    assert run.history[-1].step == 2 * (500 // 64)
