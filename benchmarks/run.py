@@ -19,6 +19,7 @@ SCRIPTS = (
     "cli_start",
     "workers",
     "ptrnet_training",
+    "selu_training",
     "export_latency",
 )
 

@@ -131,7 +131,8 @@ def eager_part(exportable: Exportable) -> Reference:
 def compare(exportable: Exportable, session: Any, reference: Reference) -> dict[str, Any]:
     """Largest differences over several sizes; discrete outputs must be identical."""
     report: dict[str, Any] = {"sizes": [], "max_abs": 0.0, "max_rel": 0.0, "discrete_equal": True}
-    ok = True
+    ok, loose = True, exportable.tolerance
+    limits = {"rtol": loose or RELATIVE, "atol": loose or ABSOLUTE}
     for seed, lengths in enumerate(combinations(exportable)):
         inputs = inputs_of(exportable, lengths, seed)
         wanted, found = reference(inputs), run(session, inputs)
@@ -144,7 +145,7 @@ def compare(exportable: Exportable, session: Any, reference: Reference) -> dict[
             elif name in exportable.discrete or not one.dtype.is_floating_point:
                 report["discrete_equal"] &= bool(torch.equal(one, two))
             else:
-                ok &= torch.allclose(one, two, RELATIVE, ABSOLUTE, equal_nan=True)
+                ok &= torch.allclose(one, two, **limits, equal_nan=True)
                 both = one.isfinite() & two.isfinite()
                 gap = (one - two).abs()[both]
                 if gap.numel():

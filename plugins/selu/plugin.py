@@ -6,12 +6,13 @@ import copy
 import math
 import warnings
 from dataclasses import replace
+from typing import Any
 
 import torch
 from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_linear_bn_eval
-from torch.nn.utils.parametrize import is_parametrized, remove_parametrizations
+from torch.nn.utils.parametrize import is_parametrized
 
 from automl.core.api import (
     Axis,
@@ -34,6 +35,7 @@ from automl.plugins.selu.model import Kind, Network, Selu
 OUTPUTS = {
     "classes": ("logits", "proba"), "labels": ("logits", "proba"), "values": ("value",)
 }  # fmt: skip
+HALF = 0.05  # difference that half precision may make through 32 layers
 
 
 class SelfNormalizing(Supervised[Config, Network]):
@@ -150,7 +152,7 @@ class SelfNormalizing(Supervised[Config, Network]):
         outputs = OUTPUTS[model.kind]
         axes = {"x": {0: Axis("batch")}}
         deployed = portable(model)
-        half = Exportable(HalfGraph(deployed, outputs), inputs, outputs, axes)
+        half = Exportable(HalfGraph(deployed, outputs), inputs, outputs, axes, tolerance=HALF)
         return Exportable(Graph(deployed, outputs), inputs, outputs, axes, parts={"float16": half})
 
 
@@ -191,17 +193,16 @@ def label_scores(plugin: SelfNormalizing, model: Network, split: Split) -> Score
     return {"auc": math.fsum(areas) / len(areas) if areas else 0.5, "nll": nll}
 
 
-class OnnxSelu(nn.Module):
-    """ONNX's own Selu with its two attributes, for fixed points other than the usual one."""
-
-    def __init__(self, selu: Selu) -> None:
-        super().__init__()
-        self.attributes = {"alpha": selu.alpha, "gamma": selu.scale}
+class OnnxSelu(Selu):
+    """Exports as ONNX's own Selu with its two attributes, where the fixed point is unusual."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Any shape; only for the exporter."""
+        """Any shape to the same shape."""
+        if not torch.onnx.is_in_onnx_export():
+            return super().forward(x)
+        attributes: dict[str, Any] = {"alpha": self.alpha, "gamma": self.scale}
         found: Tensor = torch.onnx.ops.symbolic(
-            "Selu", (x,), dict(self.attributes), dtype=x.dtype, shape=x.shape
+            "Selu", (x,), attributes, dtype=x.dtype, shape=x.shape
         )
         return found
 
@@ -210,14 +211,24 @@ def portable(model: Network) -> Network:
     """A copy to deploy: batch norms folded, weight norms removed, every SELU one operator."""
     found = copy.deepcopy(model).eval()
     for module in list(found.modules()):
-        if is_parametrized(module, "weight"):
-            remove_parametrizations(module, "weight")
         for name, child in list(module.named_children()):
             if isinstance(child, Selu) and not child.usual:
-                setattr(module, name, OnnxSelu(child))
+                setattr(module, name, OnnxSelu(child.alpha, child.scale))
+            if isinstance(child, nn.Linear) and is_parametrized(child, "weight"):
+                setattr(module, name, plain_linear(child))
     for module in found.modules():
         if isinstance(module, nn.Sequential):
             fold_norms(module)
+    return found
+
+
+def plain_linear(layer: nn.Linear) -> nn.Linear:
+    """A linear layer with the weights that a normalised one computes.
+
+    PyTorch's remove_parametrizations would break the original, whose class the copy shares.
+    """
+    found = nn.Linear(layer.in_features, layer.out_features)
+    found.load_state_dict({"weight": layer.weight.detach(), "bias": layer.bias.detach()})
     return found
 
 
