@@ -10,7 +10,7 @@ from automl.core.hooks import hookimpl
 
 @hookimpl
 def register_datasets(register: Callable[[DatasetCard], None]) -> None:
-    """Offer the two spirals and scikit-learn's digits."""
+    """Offer the two spirals, scikit-learn's digits and the user's MNIST."""
     register(
         DatasetCard(
             name="spirals",
@@ -25,5 +25,13 @@ def register_datasets(register: Callable[[DatasetCard], None]) -> None:
             target="automl.core.digits:Digits",
             problem="image-classification",
             summary="1,797 handwritten digits of 8 x 8 pixels, from scikit-learn",
+        )
+    )
+    register(
+        DatasetCard(
+            name="mnist",
+            target="automl.core.mnist:Mnist",
+            problem="image-classification",
+            summary="handwritten digits of 28 x 28 pixels, from mnist.npz or idx files of yours",
         )
     )

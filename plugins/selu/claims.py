@@ -285,7 +285,7 @@ UCI_CLAIM = Claim(
 FIGURE_1_RUNS = tuple(
     ClaimRun(
         f"{name}, {depth} layers",
-        "mnist-npz",
+        "mnist",
         Config(epochs=2000, lr=1e-5, variant=name, depth=depth, width=512, dropout=0.0,
                keep="last"),
         seeds=1,
