@@ -9,7 +9,7 @@ from functools import cache
 from typing import Any, ClassVar, Literal, Self, get_args
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from automl.core.cards import DatasetCard, Metric
 from automl.core.errors import ConfigError, DataError
@@ -102,6 +102,22 @@ class Split:
             yield self.take(slice(start, start + size))
 
 
+@dataclass(frozen=True, eq=False)
+class Deployment:
+    """What goes around a model that is shipped: raw inputs before it, plain answers after it.
+
+    ``before`` maps a raw ``x`` to the model's; ``after`` maps the model's named outputs to the
+    further ``outputs``; ``raw`` are the validation split's raw inputs; ``facts`` tell what they
+    mean (columns, codes, class names) and travel in the exported file.
+    """
+
+    before: nn.Module
+    after: nn.Module
+    outputs: tuple[str, ...]
+    raw: Tensor
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
 @dataclass(frozen=True)
 class Dataset(Settings, abc.ABC):
     """Something to learn. Options are fields declared with ``setting``; values are the identity.
@@ -120,6 +136,10 @@ class Dataset(Settings, abc.ABC):
     @abc.abstractmethod
     def load(self, split: SplitName) -> Batch:
         """Read or generate one split; splits are disjoint and the same at every call."""
+
+    def deployment(self) -> Deployment | None:
+        """What an exported model needs around it; ``None`` where users have the model's inputs."""
+        return None
 
     @classmethod
     def from_options(cls, card: DatasetCard, given: Mapping[str, str]) -> Self:

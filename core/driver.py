@@ -184,6 +184,7 @@ class Driver:
             best,
             seconds,
             self.progress.message,
+            self.spec.info["facts"].get("baselines", {}),
         )
         number = best.trial if best else None
         self.recorder.close_study(

@@ -10,7 +10,15 @@ from automl.core.hooks import hookimpl
 
 @hookimpl
 def register_datasets(register: Callable[[DatasetCard], None]) -> None:
-    """Offer the two spirals, scikit-learn's digits and the user's MNIST."""
+    """Offer the two spirals, scikit-learn's digits, the user's MNIST and own data."""
+    register(
+        DatasetCard(
+            name="data",
+            target="automl.core.own.dataset:OwnData",
+            problem="any",
+            summary="your own: automl search --data table.csv --target column",
+        )
+    )
     register(
         DatasetCard(
             name="spirals",

@@ -39,8 +39,9 @@ class Exportable:
 
     ``module`` takes the named ``inputs`` and returns the ``outputs`` in that order; ``axes``
     names the free axes of each input; ``discrete`` outputs must agree exactly; ``parts`` are
-    further graphs that go with it (an encoder and a step for search on the host). ``tolerance``
-    is the absolute and relative difference from PyTorch that is allowed; 0: single precision's.
+    further graphs that go with it (an encoder and a step for search on the host). Verification
+    draws rows from ``samples`` where given, else random numbers like the inputs. ``tolerance`` is
+    the absolute and relative difference from PyTorch that is allowed; 0: single precision's.
     """
 
     module: nn.Module
@@ -49,6 +50,7 @@ class Exportable:
     axes: Mapping[str, Mapping[int, Axis]]
     discrete: tuple[str, ...] = ()
     parts: Mapping[str, Exportable] = field(default_factory=dict)
+    samples: Mapping[str, Tensor] = field(default_factory=dict)
     tolerance: float = 0.0
 
 

@@ -23,6 +23,26 @@ def classification_scores(outputs: Outputs, batch: Batch) -> ExampleScores:
     }
 
 
+def balanced(problem: Problem) -> Problem:
+    """A classification problem whose classes count alike, however rare they are.
+
+    Its batches have a ``weight`` float32 (batch,) that is inversely proportional to the class's
+    frequency, 1 on average. The objective is the balanced accuracy, the mean of the classes'
+    recalls, and the loss is weighted in the same way.
+    """
+
+    def loss(outputs: Outputs, batch: Batch) -> Tensor:
+        each = functional.cross_entropy(outputs["logits"], batch["target"], reduction="none")
+        return (each * batch["weight"]).mean()
+
+    def score(outputs: Outputs, batch: Batch) -> ExampleScores:
+        plain = classification_scores(outputs, batch)
+        return {"balanced_accuracy": plain["accuracy"] * batch["weight"], **plain}
+
+    keys = {**problem.batch, "weight": "float32 (batch,), rare classes count more"}
+    return Problem(problem.name, (BALANCED_ACCURACY, *problem.metrics), keys, loss, score)
+
+
 def squared_error(outputs: Outputs, batch: Batch) -> Tensor:
     """Mean squared error of ``outputs["value"]`` against ``batch["target"]``, same shape."""
     return functional.mse_loss(outputs["value"], batch["target"])
@@ -38,6 +58,7 @@ CLASSIFICATION_METRICS = (
     Metric("accuracy", "max", "share", "predictions that are right"),
     Metric("nll", "min", "nats", "mean negative log-likelihood of the right class"),
 )
+BALANCED_ACCURACY = Metric("balanced_accuracy", "max", "share", "mean of the classes' recalls")
 REGRESSION_METRICS = (
     Metric("mse", "min", "target unit squared", "mean squared error"),
     Metric("mae", "min", "target unit", "mean absolute error"),

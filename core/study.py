@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -78,6 +79,7 @@ class StudyResult:
     best: Best | None
     seconds: float  # wall-clock of this leg
     message: str = ""
+    baselines: Mapping[str, Scores] = field(default_factory=dict)  # plain models' test scores
 
     def to_dict(self) -> dict[str, Any]:
         """The stable machine output of ``search`` and ``resume``."""
@@ -89,4 +91,5 @@ class StudyResult:
             "best": None if best is None else vars(best),
             "seconds": round(self.seconds, 3),
             "message": self.message,
+            "baselines": {name: dict(scores) for name, scores in self.baselines.items()},
         }

@@ -12,11 +12,11 @@ from typing import Any
 
 import psutil
 import sqlalchemy
-from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy import Connection, Engine, event, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
 from automl.core.errors import DatabaseError, MissingExtra
+from automl.core.places import Places
 from automl.dataset_db.types import dumps, loads
 
 REVISIONS = ("0001",)  # those in migrations/versions, oldest first; a test compares
@@ -42,19 +42,6 @@ ADVICE = {
     "password": "correct the user and password of the URL",
     "permission denied": "ask for the right to use it",
 }
-
-
-class Places(BaseSettings):
-    """Where things are kept: AUTOML_DB (a file or URL) and AUTOML_ARTIFACTS (a folder)."""
-
-    model_config = SettingsConfigDict(env_prefix="AUTOML_", env_ignore_empty=True)
-    db: str = "./automl.db"
-    artifacts: Path = Path("./automl_artifacts")
-
-
-def artifact_root() -> Path:
-    """The artifact folder, absolute: AUTOML_ARTIFACTS or ``./automl_artifacts``."""
-    return Places().artifacts.expanduser().resolve()
 
 
 def database_url(db: str | Path | None = None) -> sqlalchemy.URL:

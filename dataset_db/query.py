@@ -16,8 +16,9 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Select, func, select, text
 
 from automl.core.errors import UnknownName, did_you_mean
+from automl.core.places import artifact_root
 from automl.dataset_db.catalogue import plugin_code
-from automl.dataset_db.engine import REVISIONS, artifact_root, database_url, reading, shown
+from automl.dataset_db.engine import REVISIONS, database_url, reading, shown
 from automl.dataset_db.owner import alive
 from automl.dataset_db.schema import (
     ARTIFACT,

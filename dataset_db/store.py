@@ -11,6 +11,7 @@ from typing import Any, Self
 from sqlalchemy import Connection, Row, func, insert, select, update
 
 from automl.core.errors import DatabaseError, StudyError
+from automl.core.places import artifact_root
 from automl.core.record import (
     ClaimVerdict,
     Evaluation,
@@ -66,7 +67,7 @@ class Store:
         busy: float = opening.BUSY_SECONDS,
     ) -> None:
         self.engine = opening.connect(db, write=True, busy=busy)
-        self.artifacts = (artifacts or opening.artifact_root()).resolve()
+        self.artifacts = (artifacts or artifact_root()).resolve()
         self._batch = Batch()
         self._known: dict[int, Known] = {}
 

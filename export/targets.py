@@ -16,6 +16,7 @@ from automl.core.errors import CheckpointError, ExportError
 from automl.core.plugin import Exportable
 from automl.core.trial import TrialTask, load_model
 from automl.export import graph, verify
+from automl.export.deploy import deployable
 
 CARD = """# {name}, exported by automl
 
@@ -102,8 +103,11 @@ def export_trial(
     folder.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
     try:
-        exportable = plugin.export(model, config, dataset.info)
+        deployment = dataset.deployment()
+        if deployment is not None:
+            metadata = {**metadata, "automl.data": json.dumps(deployment.facts)}
         try:
+            exportable = deployable(plugin.export(model, config, dataset.info), deployment)
             written = target.prepare(exportable, work, metadata)
         except ExportError as error:
             return ExportReport(target.name, "export_fail", message=str(error), provenance=metadata)

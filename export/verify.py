@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 
 from automl.core.plugin import Axis, Exportable
 from automl.core.trial import TrialTask, load_model
+from automl.export.deploy import Around, deployable
 from automl.export.session import SessionModule, open_session, run
 
 ABSOLUTE, RELATIVE = 1e-4, 1e-3  # fp32 tolerance
@@ -86,6 +88,10 @@ def inputs_of(exportable: Exportable, lengths: dict[str, int], seed: int) -> dic
     generator = torch.Generator().manual_seed(seed)
     found = {}
     for name, example in exportable.inputs.items():
+        if name in exportable.samples:
+            pool = exportable.samples[name]
+            found[name] = pool[torch.randint(len(pool), (lengths["batch"],), generator=generator)]
+            continue
         shape = list(example.shape)
         for number, axis in exportable.axes.get(name, {}).items():
             shape[number] = lengths[axis.name]
@@ -215,11 +221,13 @@ def examine(folder: Path, task: TrialTask) -> dict[str, Any]:
     """Verify and measure one exported folder; see ``in_child``."""
     torch.set_num_threads(1)
     plugin, model, config, dataset = load_model(task)
-    exportable = plugin.export(model, config, dataset.info)
+    deployment = dataset.deployment()
+    exportable = deployable(plugin.export(model, config, dataset.info), deployment)
     started = time.perf_counter()
     session = open_session(folder / "model.onnx")
     load_us = (time.perf_counter() - started) * 1e6
-    reference = eager_model(model, exportable)
+    whole = model if deployment is None else Around(model, deployment)
+    reference = eager_model(whole, exportable)
     parity = compare(exportable, session, reference)
     for name, part in exportable.parts.items():
         parity[name] = compare(part, open_session(folder / f"{name}.onnx"), eager_part(part))
@@ -227,6 +235,8 @@ def examine(folder: Path, task: TrialTask) -> dict[str, Any]:
     metric = dataset.problem.objective.name
     split = dataset.split("valid").first(METRIC_EXAMPLES)
     before = plugin.evaluate(model, config, split)[metric]
+    if deployment is not None:  # the graph takes raw inputs
+        split = replace(split, examples={**split.examples, "x": deployment.raw[: len(split)]})
     after = plugin.evaluate(SessionModule(model, session), config, split)[metric]
     close = abs(before - after) <= METRIC_TOLERANCE * max(1.0, abs(before))
     parity |= {"metric": metric, "metric_torch": before, "metric_onnx": after}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,10 +41,31 @@ def opened(db: str | None, observer: Observer | None = None) -> Iterator[Store]:
 # ---------------------------------------------------------------- search
 
 
+def own_data(
+    data: str | Path,
+    *,
+    notice: Callable[[str], None] = lambda text: None,
+    **options: Any,
+) -> str:
+    """Prepare a user's own data (a table, arrays or a folder of images); return its dataset.
+
+    ``options`` are the fields of ``automl.core.own.ingest.Ingest``: target, problem, ...
+
+    Raises:
+        DataError: for anything wrong with the data.
+        ConfigError: for options that do not fit it.
+    """
+    from automl.core.own.ingest import Ingest, ingest
+
+    return ingest(Path(data).expanduser(), Ingest.from_dict(options), notice)
+
+
 def search(  # noqa: PLR0913  all but the first two by keyword
-    plugin: str | None,
+    plugin: str | None = None,
     dataset: str = "",
     *,
+    data: str | Path | None = None,
+    data_options: Mapping[str, Any] | None = None,
     trials: int | None = None,
     timeout: float | None = None,
     overrides: Sequence[str] = (),
@@ -56,7 +77,9 @@ def search(  # noqa: PLR0913  all but the first two by keyword
 ) -> StudyResult:
     """Search a plugin's space; ``settings`` are the fields of ``SearchSettings``.
 
-    Without ``trials`` and ``timeout`` (seconds) the budget is 20 trials.
+    ``data`` is a file or folder of the user's own in place of a dataset's name, read as
+    ``data_options`` say (see ``own_data``). Without ``trials`` and ``timeout`` (seconds) the
+    budget is 20 trials.
 
     Raises:
         AutoMLError: for anything the caller can put right; nothing is recorded then.
@@ -72,6 +95,13 @@ def search(  # noqa: PLR0913  all but the first two by keyword
         raise ConfigError(f"name a plugin with --plugin; installed: {known}")
     budget = Budget(DEFAULT_TRIALS if trials is None and timeout is None else trials, timeout)
     chosen = SearchSettings.from_dict(settings)
+    if data is not None and dataset:
+        raise ConfigError("give --data or --dataset, not both")
+    if data is None and data_options:
+        raise ConfigError(f"{', '.join(data_options)} describe own data: give --data FILE too")
+    if data is not None:
+        notice = observer.notice if observer is not None else (lambda text: None)
+        dataset = own_data(data, notice=notice, **(data_options or {}))
     job = Job(plugin, budget, dataset, tuple(overrides), tuple(techniques), chosen, name)
     with opened(db, observer) as store:
         return run(job, store, observer)

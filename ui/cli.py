@@ -62,6 +62,18 @@ def search(
             "--dataset", "-d", help="What to learn, e.g. [bold]tsp:n=5-10[/]. Default: the paper's."
         ),
     ] = None,
+    data: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="Your own data instead: table.csv, .parquet, arrays.npz, a folder."),
+    ] = None,
+    target: Annotated[str, typer.Option(help="Column (or array) to predict.")] = "",
+    problem: Annotated[
+        str, typer.Option(help="What your data is to learn, if the target does not tell.")
+    ] = "",
+    categorical: Annotated[
+        str, typer.Option(help="Columns of names that look like numbers, with commas.")
+    ] = "",
+    image_size: Annotated[int, typer.Option(help="Resize images to so many pixels.")] = 0,
     trials: Annotated[
         Optional[int],  # noqa: UP045
         typer.Option(
@@ -117,12 +129,25 @@ def search(
     automl search --plugin ptrnet --dataset tsp:n=5-10 --trials 30
 
     automl search --plugin ptrnet --set arch=seq2seq --timeout 10m --json
+
+    automl search --plugin selu --data table.csv --target price
     """
     from automl.ui import actions, render
 
     result = actions.search(
         plugin,
         dataset or "",
+        data=data,
+        data_options={
+            name: value
+            for name, value in {
+                "target": target,
+                "problem": problem,
+                "categorical": categorical,
+                "image_size": image_size,
+            }.items()
+            if value
+        },
         trials=trials,
         timeout=seconds(timeout),
         overrides=assignments or [],

@@ -96,6 +96,8 @@ def result(found: StudyResult, db: str | None, json: bool) -> None:
         if best.test:
             scores = ", ".join(f"{name} {number(value)}" for name, value in best.test.items())
             parts.append(Text(f"Test split, touched once: {scores}"))
+        if found.baselines:
+            parts.append(comparison(best.test, found.baselines, best.metric))
         parts.append(Text(where(found.study, best.trial, db), "dim"))
         next_ = [f"automl show {reference}{at}", f"automl export {reference} --target cpu{at}"]
         next_.append(f"automl ui{at}")
@@ -111,9 +113,23 @@ def result(found: StudyResult, db: str | None, json: bool) -> None:
     console.print(Panel(Group(*parts), border_style="green" if found.best else "yellow"))
 
 
+def comparison(
+    ours: Mapping[str, float], baselines: Mapping[str, Mapping[str, float]], objective: str
+) -> Table:
+    """The winner beside plain models, on the same test split."""
+    names = [name for name in ours if all(name in scores for scores in baselines.values())]
+    shown = table("On the same test split", *names)
+    rows = {"the winner": ours, **baselines}
+    for name, scores in rows.items():
+        cells = [Text(number(scores[key]), "bold" if key == objective else "") for key in names]
+        shown.add_row(name, *cells)
+    return shown
+
+
 def where(study: int, trial: int, db: str | None) -> str:
     """Where a model is stored, in a sentence."""
-    from automl.dataset_db.engine import artifact_root, database_url, shown
+    from automl.core.places import artifact_root
+    from automl.dataset_db.engine import database_url, shown
 
     weights = artifact_root() / f"study-{study:05d}" / f"trial-{trial:05d}.safetensors"
     return f"Stored in {shown(database_url(db))}; weights in {weights}"

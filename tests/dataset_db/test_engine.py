@@ -19,6 +19,7 @@ import sqlalchemy
 from sqlalchemy import text
 
 from automl.core.errors import AutoMLError, DatabaseError, MissingExtra
+from automl.core.places import artifact_root
 from automl.dataset_db import engine as opening
 from automl.dataset_db import query
 from automl.dataset_db.store import Store
@@ -58,11 +59,11 @@ def test_the_environment_names_the_places(monkeypatch, tmp_path: Path) -> None:
     monkeypatch.setenv("AUTOML_DB", "elsewhere.db")
     monkeypatch.setenv("AUTOML_ARTIFACTS", str(tmp_path / "files"))
     assert opening.shown(opening.database_url()) == "elsewhere.db"
-    assert opening.artifact_root() == tmp_path / "files"
+    assert artifact_root() == tmp_path / "files"
     monkeypatch.setenv("AUTOML_DB", "")
     monkeypatch.delenv("AUTOML_ARTIFACTS")
     assert opening.shown(opening.database_url()) == "automl.db"
-    assert opening.artifact_root() == Path.cwd() / "automl_artifacts"
+    assert artifact_root() == Path.cwd() / "automl_artifacts"
 
 
 @pytest.mark.parametrize(

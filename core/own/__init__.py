@@ -1,0 +1,1 @@
+"""A user's own tables, images and arrays as datasets."""
