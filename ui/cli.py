@@ -323,8 +323,7 @@ def claims(
 
     rows = actions.claims(plugin, db=db)
     if markdown is not None:
-        markdown.write_text(render.claims_page(rows))
-        markdown.with_suffix(".json").write_text(render.claims_record(rows))
+        render.write_claims(markdown, rows)
         return
     render.claims(rows, json)
 

@@ -6,6 +6,7 @@ import json as jsonlib
 import math
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, Group
@@ -339,9 +340,26 @@ def claims_page(found: list[Row]) -> str:
     return "\n".join(parts) + "\n"
 
 
-def claims_record(found: list[Row]) -> str:
-    """The claims as JSON: what the tables of the documentation are made from."""
-    return jsonlib.dumps(found, indent=1, default=str) + "\n"
+def write_claims(path: Path, found: list[Row]) -> None:
+    """Write the claims as a page, and as JSON beside it for the tables of the documentation.
+
+    What is there already of claims that ``found`` lacks is kept: papers may be checked on several
+    machines, each with a database of its own.
+    """
+    record = path.with_suffix(".json")
+    judged = {claim_key(row) for row in found}
+    known = jsonlib.loads(record.read_text()) if record.exists() else []
+    kept = [row for row in known if claim_key(row) not in judged]
+    for row in kept:
+        row["created_at"] = datetime.fromisoformat(row["created_at"])
+    every = sorted([*kept, *found], key=lambda row: (row["plugin"], row["scale"] != "small"))
+    path.write_text(claims_page(every))
+    record.write_text(jsonlib.dumps(every, indent=1, default=str) + "\n")
+
+
+def claim_key(row: Row) -> tuple[str, str, str]:
+    """What makes two verdicts be about the same claim."""
+    return row["plugin"], row["claim"], row["scale"]
 
 
 def claim_section(row: Row) -> list[str]:
