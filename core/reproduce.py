@@ -65,11 +65,11 @@ class Variant:
         """The settings of the techniques that take part."""
         return {name: settings.to_dict() for name, settings in self.run.techniques.items()}
 
-    def trials(self) -> list[TrialStart]:
+    def trials(self, plugin: str) -> list[TrialStart]:
         """One trial per seed."""
         config, techniques, label = self.config, self.techniques, self.label
         seeds = range(self.run.seeds)
-        return [TrialStart(0, seed, {}, config, techniques, label) for seed in seeds]
+        return [TrialStart(0, plugin, seed, {}, config, techniques, label) for seed in seeds]
 
 
 def reproduce(
@@ -94,7 +94,7 @@ def reproduce(
     studies: dict[str, list[int]] = defaultdict(list)
     for dataset, some in runs.items():
         for stage in (to_choose, to_judge):
-            trials = [trial for run in some.values() for trial in stage(run, results)]
+            trials = [trial for run in some.values() for trial in stage(plugin.name, run, results)]
             if trials:
                 study = train(request, dataset, trials, wanted, recorder, observer)
                 studies[dataset].append(study)
@@ -125,18 +125,18 @@ def variants_of(run: ClaimRun) -> list[Variant]:
     return [Variant(run, tuple(zip(run.tune, choice, strict=True))) for choice in choices]
 
 
-def to_choose(run: ClaimRun, results: Results) -> list[TrialStart]:
+def to_choose(plugin: str, run: ClaimRun, results: Results) -> list[TrialStart]:
     """The fits that choose a run's tuned settings: its first seed with each of them."""
     variants = variants_of(run)
-    return [variant.trials()[0] for variant in variants] if len(variants) > 1 else []
+    return [variant.trials(plugin)[0] for variant in variants] if len(variants) > 1 else []
 
 
-def to_judge(run: ClaimRun, results: Results) -> list[TrialStart]:
+def to_judge(plugin: str, run: ClaimRun, results: Results) -> list[TrialStart]:
     """The fits of a run that are left once its settings are chosen."""
     variant = chosen_variant(run, results)
     if variant is None:
         return []
-    return variant.trials()[1:] if run.tune else variant.trials()
+    return variant.trials(plugin)[1:] if run.tune else variant.trials(plugin)
 
 
 def chosen_variant(run: ClaimRun, results: Results) -> Variant | None:
