@@ -140,7 +140,7 @@ def test_plugins_compete_and_are_ranked(make_plugin) -> None:
     board = json.loads(automl("leaderboard", "--json"))
     assert [row["rank"] for row in board["rows"]] == [1, 2]
     assert "spirals:train_size=200" in automl("leaderboard")
-    assert "Did you mean 'spirals:train_size=200'" in automl("leaderboard", "spirals", code=2)
+    assert "Known: spirals:train_size=200" in automl("leaderboard", "spirals", code=2)
 
 
 def test_the_python_face_does_what_the_command_line_does(make_plugin) -> None:
