@@ -50,6 +50,15 @@ def test_the_budget_is_exact_with_any_number_of_workers(make_plugin, recorder, w
     assert len(recorder.past(result.study)) == 7
 
 
+def test_workers_import_nothing_from_the_folder_they_are_started_in(
+    make_plugin, recorder, tmp_path: Path, monkeypatch
+) -> None:
+    (tmp_path / "random.py").write_text("raise SystemExit('a file of the user')")
+    monkeypatch.chdir(tmp_path)
+    result = search(Job((make_plugin(),), Budget(trials=1), settings=TWO), recorder)
+    assert result.complete == 1
+
+
 def test_the_same_seed_gives_the_same_search_and_another_seed_another(
     make_plugin, recorder
 ) -> None:
