@@ -312,8 +312,8 @@ def test_every_method_learns_a_short_stream(method: str) -> None:
     known = method not in ("task_free",)
     data = DigitStream(tasks=2, size=100)
     config = Config(
-        method=method, boundaries="known" if known else "hidden", hidden=32, epochs=8, lr=0.3, memory=40,
-        gate=8, iterations=8 if not known else 2, plateau_mean=100.0, plateau_std=100.0,
+        method=method, boundaries="known" if known else "hidden", hidden=32, epochs=8, lr=0.3,
+        memory=40, gate=8, iterations=8 if not known else 2, plateau_mean=100.0, plateau_std=100.0,
     )  # fmt: skip
     plugin = catalogue().plugin("continual")
     torch.manual_seed(0)
