@@ -65,6 +65,9 @@ class Network(Sequence):
         self.heads = len(classes) if multi else 1
         self.count = count
         self.head = nn.Linear(config.hidden, count * self.heads)
+        for layer in (*self.hidden, self.head):
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+            nn.init.zeros_(layer.bias)
         allowed = torch.ones(self.heads, count, dtype=torch.bool)
         if multi:
             for task, mine in enumerate(classes):
