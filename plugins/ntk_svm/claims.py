@@ -1,0 +1,2 @@
+"""What the paper asserts, as runs and checks with bars."""
+CLAIMS = ()
