@@ -20,6 +20,7 @@ SCRIPTS = (
     "workers",
     "ptrnet_training",
     "selu_training",
+    "ntk_svm_fit",
     "export_latency",
 )
 

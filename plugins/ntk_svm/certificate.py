@@ -20,7 +20,9 @@ LARGEST, HALVINGS = 0.3, 24  # radii are sought in [0, 0.3]
 CHUNK = 2_000_000  # numbers in one matrix of bounds
 
 
-def kernel_bounds(dot: Tensor, norm: Tensor, other: Tensor, e: Tensor, d: int) -> tuple[Tensor, Tensor]:
+def kernel_bounds(
+    dot: Tensor, norm: Tensor, other: Tensor, e: Tensor, d: int
+) -> tuple[Tensor, Tensor]:
     """Bounds (B, n) on Theta(x', x_i) for |x' - x| <= e, given x . x_i (B, n), |x| and |x_i|.
 
     ``norm`` (B, 1), ``other`` (n,), ``e`` (B, 1); ``d`` is the dimension. One hidden layer.
@@ -32,7 +34,9 @@ def kernel_bounds(dot: Tensor, norm: Tensor, other: Tensor, e: Tensor, d: int) -
     u_high = (torch.where(dot_high >= 0, dot_high / tiny, dot_high / high) / other).clamp(-1, 1)
     one, two = profile(u_low), profile(u_high)
     # h falls to its only minimum and rises from there, so an end is the largest in any case
-    lowest = torch.where((u_low <= LOWEST_AT) & (u_high >= LOWEST_AT), LOWEST, torch.minimum(one, two))
+    lowest = torch.where(
+        (u_low <= LOWEST_AT) & (u_high >= LOWEST_AT), LOWEST, torch.minimum(one, two)
+    )
     highest = torch.maximum(one, two)
     unit = other * (1 / (2 * math.pi * d))
     return (
@@ -173,7 +177,9 @@ def radii(model: Machine, x: Tensor, target: Tensor) -> Tensor:
     Raises:
         DataError: as ``bounds_of``.
     """
-    features = model.alpha.shape[0] if isinstance(model, KernelMachine) else model.layers[0].shape[0]  # type: ignore[union-attr,index]
+    features = (
+        model.alpha.shape[0] if isinstance(model, KernelMachine) else model.layers[0].shape[0]
+    )  # type: ignore[union-attr,index]
     size = max(1, CHUNK // max(features, model.inputs))
     parts = zip(x.split(size), target.split(size), strict=True)
     return torch.cat([bisect(bounds_of(model, some), labels) for some, labels in parts])

@@ -73,6 +73,4 @@ class Config(Training):
 
 
 DEFAULTS = Config()
-FULL = Config(
-    model="finite_nn", width=10_000, batch_size=64, lr=1.0, steps=53_400, eval_every=1780
-)
+FULL = Config(model="finite_nn", width=10_000, batch_size=64, lr=1.0, steps=53_400, eval_every=1780)

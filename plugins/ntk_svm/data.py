@@ -55,9 +55,7 @@ class DigitPairs(Dataset):
     """
 
     problem: ClassVar[Problem] = IMAGE_CLASSIFICATION
-    pair: str = setting(
-        "01", choices=("01", "49", "38"), doc="easy 01, medium 49 and hard 38"
-    )
+    pair: str = setting("01", choices=("01", "49", "38"), doc="easy 01, medium 49 and hard 38")
     seed: int = setting(0, low=0, high=999_999, doc="seed of the permutation")
 
     @property

@@ -60,13 +60,19 @@ def ntk(x: Tensor, other: Tensor, n_hidden: int = 1) -> Tensor:
     return theta * norms * (1 / x.shape[-1])
 
 
-def gram(x: Tensor, n_hidden: int, block: int = 2048) -> Tensor:
+def gram(x: Tensor, n_hidden: int, block: int = 128) -> Tensor:
     """The kernel matrix (A, A) of x in double precision, its diagonal exact.
 
-    On the diagonal u = 1: each layer halves the variance, and Theta' = Theta / 2 + Sigma.
+    One triangle is computed, in blocks of rows that fit a cache. On the diagonal u = 1: each
+    layer halves the variance, and Theta' = Theta / 2 + Sigma.
     """
     x = x.double()
-    found = torch.cat([ntk(part, x, n_hidden) for part in x.split(block)])
+    found = x.new_empty(len(x), len(x))
+    for start in range(0, len(x), block):
+        stop = start + block
+        part = ntk(x[start:stop], x[start:], n_hidden)
+        found[start:stop, start:] = part
+        found[stop:, start:stop] = part[:, block:].T
     diagonal = row_norms(x).square() * ((n_hidden + 1) * 0.5**n_hidden / x.shape[-1])
     found.diagonal().copy_(diagonal)
     return found

@@ -59,7 +59,10 @@ class TangentMachines(Plugin[Config, Machine]):
 
     def space(self, trial: Trial, base: Config, data: DataInfo) -> Config:
         """The spec's ranges; widths up to four times the base's, steps up to twice."""
-        kind, certified = trial.suggest_categorical("model", list(MODELS)), data.problem.name == CERTIFIED
+        kind, certified = (
+            trial.suggest_categorical("model", list(MODELS)),
+            data.problem.name == CERTIFIED,
+        )
         name, choices = ("number_loss", NUMBER_LOSSES) if data.classes is None else ("loss", LOSSES)
         loss = trial.suggest_categorical(name, list(choices))
         found: dict[str, Any] = {
@@ -297,9 +300,7 @@ def fit_kernel_machine(
             model.alpha.copy_(progress.alpha)
             now = {"step": step, "alpha": progress.alpha, "outputs": progress.outputs}
             value = objective(task, progress.alpha, solving)
-            run.report(
-                step, validate(), train={"objective": value}, state=lambda now=now: now
-            )
+            run.report(step, validate(), train={"objective": value}, state=lambda now=now: now)
 
 
 def objective(task: Task, alpha: Tensor, summed: bool) -> float:

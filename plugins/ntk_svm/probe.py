@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from itertools import islice
 from typing import Any
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 
 from automl.core.api import DataError, Dataset, Plugin, Probe, Scores, Settings, Split
 from automl.plugins.ntk_svm import certificate, losses, solvers
+from automl.plugins.ntk_svm.bound import bound, rkhs_norm
 from automl.plugins.ntk_svm.config import Config
 from automl.plugins.ntk_svm.kernel import ntk
 from automl.plugins.ntk_svm.model import CentredNetwork, KernelMachine, Machine
@@ -80,8 +80,7 @@ class Attack(Probe):
         x, target, found = x[right], target[right], found[right]
         generator = torch.Generator().manual_seed(0)
         inside, beyond = (
-            certificate.attack(machine, x, target, factor * found, generator)
-            for factor in (1, 10)
+            certificate.attack(machine, x, target, factor * found, generator) for factor in (1, 10)
         )
         return {"flipped": float(inside.sum()), "flipped_beyond": float(beyond.float().mean())}
 
@@ -135,26 +134,6 @@ class KernelGap(Probe):
         f, g = network.function(z), machine.function(z)
         gap = float((f - g).abs().max())
         return {"nn_km_gap": gap, "nn_km_gap_rel": gap / max(float(g.abs().mean()), 1e-12)}
-
-
-def rkhs_norm(kernel: Tensor, alpha: Tensor) -> float:
-    """B = sqrt(a K a), the norm of g."""
-    return math.sqrt(max(float((alpha * (kernel @ alpha)).sum()), 0.0))
-
-
-def bound(train_loss: float, kernel: Tensor, norm: float, confidence: float, stratified: bool = False) -> float:
-    """The Rademacher bound on the expected hinge loss of g with RKHS norm ``norm``.
-
-    L_S + 2 B / n sqrt(tr K) + 3 sqrt(ln(2 / delta) / 2 n) for losses in [0, 1], B fixed in
-    advance. ``stratified``: B is rounded up to a power of two whose share of delta is
-    2^-(|j| + 2), which makes the bound hold for norms that depend on the data.
-    """
-    n, delta = len(kernel), 1 - confidence
-    if stratified:
-        exponent = math.ceil(math.log2(max(norm, 2.0**-30)))
-        norm, delta = 2.0**exponent, delta * 2.0 ** -(abs(exponent) + 2)
-    complexity = 2 * norm / n * math.sqrt(float(kernel.trace()))
-    return train_loss + complexity + 3 * math.sqrt(math.log(2 / delta) / (2 * n))
 
 
 class GeneralisationBound(Probe):

@@ -18,7 +18,6 @@ from torch import Tensor
 from automl.plugins.ntk_svm import losses
 
 JITTER = 1e-10  # on the diagonal of systems that lam leaves singular
-JUMPS = 4
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 
 
@@ -148,36 +147,29 @@ class Coordinates:
         return False
 
     def jump(self) -> None:
-        """Newton's step of all coefficients within their boxes at once, cut at the boxes.
+        """Newton's step of all coefficients within their boxes at once, bent at the boxes.
 
-        Single coordinates creep where examples resemble each other; these few systems make the
-        passes few.
+        Single coordinates creep where examples resemble each other; this makes the passes few.
         """
-        for _ in range(JUMPS):
-            inside = np.flatnonzero((self.a != 0) & (np.abs(self.a) < self.box))
-            if not len(inside):
-                return
-            a, box = self.a[inside], self.box[inside]
-            sign = np.sign(a)
-            wanted = self.target[inside] - self.g[inside] - (0 if self.hinge else self.eps) * sign
-            system = self.rows[inside][:, inside]
-            system.diagonal().add_(JITTER)
-            lower, failed = torch.linalg.cholesky_ex(system)
-            if int(failed):
-                return
-            right = torch.from_numpy(wanted)[:, None]
-            direction = torch.cholesky_solve(right, lower)[:, 0].numpy()
-            full = sign * np.clip(sign * (a + direction), 0, box) - a
-            share = 1.0
-            # the dual's gain along the path that bends at the boxes
-            while (gain := full @ wanted - bent(system, full) / 2) < 0 and share > 0.1:
-                share /= 2
-                full = sign * np.clip(sign * (a + share * direction), 0, box) - a
-            if gain <= 0:
-                return
-            self.a[inside] = a + full
-            self.g += (torch.from_numpy(full) @ self.rows[inside]).numpy()
-            if share == 1 and np.allclose(full, direction):
+        inside = np.flatnonzero((self.a != 0) & (np.abs(self.a) < self.box))
+        if not len(inside):
+            return
+        a, box = self.a[inside], self.box[inside]
+        sign = np.sign(a)
+        wanted = self.target[inside] - self.g[inside] - (0 if self.hinge else self.eps) * sign
+        system = torch.from_numpy(self.kernel[np.ix_(inside, inside)])
+        system.diagonal().add_(JITTER)
+        right = torch.from_numpy(wanted)
+        lower, failed = torch.linalg.cholesky_ex(system)
+        if int(failed):
+            return
+        direction = torch.cholesky_solve(right[:, None], lower)[:, 0].numpy()
+        for share in (1.0, 0.5, 0.25, 0.125):
+            step = sign * np.clip(sign * (a + share * direction), 0, box) - a
+            moved = torch.from_numpy(step)
+            if float(moved @ right - moved @ (system @ moved) / 2) > 0:  # the dual's gain
+                self.a[inside] = a + step
+                self.g += (moved @ self.rows[inside]).numpy()
                 return
 
     def hinge_step(self, i: int) -> float:
@@ -194,19 +186,12 @@ class Coordinates:
         return min(max(inner if wanted > 0 else -inner, -box), box)
 
 
-def bent(system: Tensor, step: Floats) -> float:
-    """The quadratic form of a matrix."""
-    moved = torch.from_numpy(step)
-    return float(moved @ (system @ moved))
-
-
 def newton(task: Task, progress: Progress, tolerance: float) -> Iterator[Progress]:
     """Newton's method with halved steps: an iteration is a weighted kernel ridge regression."""
     alpha = progress.alpha
     final = False
     while not final:
-        columns = [ridge(task, alpha[:, o], o) for o in range(alpha.shape[1])]
-        proposal = torch.stack(columns, dim=1)
+        proposal = ridge(task, alpha)
         before, size = objective(task, alpha), 1.0
         change = float((task.kernel @ (proposal - alpha)).abs().max())
         found = proposal
@@ -218,19 +203,28 @@ def newton(task: Task, progress: Progress, tolerance: float) -> Iterator[Progres
         yield Progress(alpha, task.kernel @ alpha, final)
 
 
-def ridge(task: Task, alpha: Tensor, output: int) -> Tensor:
+def ridge(task: Task, alpha: Tensor) -> Tensor:
     """Solve (K + lam / s) a = g - l' / s on the examples with curvature s; the others get 0.
 
-    For the squared loss s = 2 w, so this is (K + lam / 2) a = y.
+    For the squared loss s = 2 w, so this is (K + lam / 2) a = y, one system for all outputs.
     """
-    y, g = task.target[:, output], task.kernel @ alpha
-    s = losses.curvature(task.loss, g, y) * task.weight
+    g = task.kernel @ alpha
+    s = losses.curvature(task.loss, g, task.target) * task.weight[:, None]
+    slope = losses.slope(task.loss, g, task.target, task.eps) * task.weight[:, None]
+    wanted = g - slope / s.clamp(min=1e-10)
+    if task.loss == "squared":
+        return weighted_ridge(task, s[:, 0], wanted)
+    columns = [weighted_ridge(task, s[:, o], wanted[:, [o]]) for o in range(s.shape[1])]
+    return torch.cat(columns, 1)
+
+
+def weighted_ridge(task: Task, s: Tensor, wanted: Tensor) -> Tensor:
+    """Coefficients (n, O) that fit ``wanted`` (n, O) with curvatures s (n,)."""
     on = s > 1e-10
-    wanted = g - losses.slope(task.loss, g, y, task.eps) * task.weight / s.clamp(min=1e-10)
     kernel = task.kernel if bool(on.all()) else task.kernel[on][:, on]
     system = kernel + torch.diag((task.lam / s[on]).clamp(min=JITTER))
-    found = torch.zeros_like(alpha)
-    found[on] = torch.cholesky_solve(wanted[on][:, None], factor(system))[:, 0]
+    found = torch.zeros_like(wanted)
+    found[on] = torch.cholesky_solve(wanted[on], factor(system))
     return found
 
 
