@@ -160,7 +160,7 @@ def least_margin(bounds: Bounds, target: Tensor, delta: Tensor) -> Tensor:
     low, high = bounds.around(delta[:, None])
     coefficients, shift = bounds.coefficients(), bounds.shift()
     found = torch.empty_like(delta)
-    for label in target.unique().tolist():
+    for label in torch.unique(target).tolist():
         rows = target == label
         ahead = weigh(low[rows], high[rows], rivals(coefficients, label))
         found[rows] = (ahead - rivals(shift[rows], label)).amin(1)
@@ -177,11 +177,8 @@ def radii(model: Machine, x: Tensor, target: Tensor) -> Tensor:
     Raises:
         DataError: as ``bounds_of``.
     """
-    features = (
-        model.alpha.shape[0] if isinstance(model, KernelMachine) else model.layers[0].shape[0]
-    )  # type: ignore[union-attr,index]
-    size = max(1, CHUNK // max(features, model.inputs))
-    parts = zip(x.split(size), target.split(size), strict=True)
+    size = max(1, CHUNK // max(model.features, model.inputs))
+    parts = zip(torch.split(x, size), torch.split(target, size), strict=True)
     return torch.cat([bisect(bounds_of(model, some), labels) for some, labels in parts])
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from itertools import islice
+from itertools import islice, pairwise
 from typing import NamedTuple
 
 import torch
@@ -326,7 +326,7 @@ TABLE_3 = Claim(
         Bar("SVM", "accuracy", at_least=0.998, paper="0.9995"),
         *(
             Bar(more.label, RADIUS, at_least=1.0, relative_to=less.label, paper="rising")
-            for less, more in zip(TABLE_3_RIDGES[:-1], TABLE_3_RIDGES[1:], strict=True)
+            for less, more in pairwise(TABLE_3_RIDGES)
         ),
     ),
     scale="full",

@@ -44,7 +44,7 @@ CERTIFIED_CLASSIFICATION = Problem(
 def part(count: int, split: SplitName) -> slice:
     """The positions of a split among ``count`` shuffled examples."""
     low, high = SHARES[split]
-    return slice(int(low * count + 1e-9), int(high * count + 1e-9))
+    return slice(int(low * count), int(high * count))
 
 
 @dataclass(frozen=True)

@@ -47,6 +47,11 @@ class Machine(nn.Module):
             rows = torch.cat([rows, torch.full_like(rows[:, :1], self.constant)], 1)
         return rows
 
+    @property
+    def features(self) -> int:
+        """How many numbers the last layer weighs: examples with weight, or units."""
+        raise NotImplementedError
+
     def function(self, z: Tensor) -> Tensor:
         """Outputs (B, O) of prepared rows (B, D), in their precision."""
         raise NotImplementedError
@@ -89,6 +94,11 @@ class KernelMachine(Machine):
         self.register_buffer("support", torch.zeros(examples, self.inputs))
         self.register_buffer("alpha", torch.zeros(examples, outputs))
 
+    @property
+    def features(self) -> int:
+        """The number of training examples."""
+        return len(self.alpha)
+
     def function(self, z: Tensor) -> Tensor:
         """The kernel expansion."""
         return ntk(z, self.support.to(z.dtype), self.n_hidden) @ self.alpha.to(z.dtype)
@@ -124,6 +134,11 @@ class CentredNetwork(Machine):
         """How many hidden layers."""
         return len(self.layers) - 1
 
+    @property
+    def features(self) -> int:
+        """The width."""
+        return len(self.layers[-1].T)
+
     def function(self, z: Tensor) -> Tensor:
         """The network less its own start."""
         return self.through(z, self.layers) - self.through(z, self.initial)
@@ -137,9 +152,11 @@ class CentredNetwork(Machine):
         for layer in layers[:-1]:
             z = torch.relu(z @ layer.T.to(z.dtype) * (1 / math.sqrt(layer.shape[1])))
         last = layers[-1]
-        return z @ last.T.to(z.dtype) * (1 / math.sqrt(last.shape[1]))
+        found: Tensor = z @ last.T.to(z.dtype) * (1 / math.sqrt(last.shape[1]))
+        return found
 
     def penalty(self) -> Tensor:
         """The squared norm of the last layer, divided by its width: all that is regularised."""
         last = self.layers[-1]
-        return last.square().sum() / last.shape[1]
+        found: Tensor = last.square().sum() / last.shape[1]
+        return found

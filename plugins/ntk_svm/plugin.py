@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,8 +16,8 @@ from automl.core.api import (
     ConfigError,
     DataError,
     DataInfo,
-    Exportable,
     ExampleScores,
+    Exportable,
     Outputs,
     Plugin,
     Run,
@@ -204,7 +205,7 @@ def prepare(model: Machine, config: Config, train: Split) -> None:
         raise DataError(f"features {bad[:8]} of {name!r} hold NaN or infinity: clean or drop them")
     if model.kind == "classes":
         classes = train.info.classes or 2
-        found = target.unique().tolist()
+        found = torch.unique(target).tolist()
         if len(found) < 2 or not set(found) <= set(range(classes)):
             raise DataError(
                 f"{name!r} has the classes {found}: two at least are wanted, of 0 to {classes - 1}"
@@ -298,9 +299,9 @@ def fit_kernel_machine(
         final = progress.final or step >= config.steps
         if final or step % config.eval_every == 0:
             model.alpha.copy_(progress.alpha)
-            now = {"step": step, "alpha": progress.alpha, "outputs": progress.outputs}
+            state = {"step": step, "alpha": progress.alpha, "outputs": progress.outputs}
             value = objective(task, progress.alpha, solving)
-            run.report(step, validate(), train={"objective": value}, state=lambda now=now: now)
+            run.report(step, validate(), train={"objective": value}, state=partial(dict, state))
 
 
 def objective(task: Task, alpha: Tensor, summed: bool) -> float:
@@ -321,7 +322,7 @@ def walking(
 
 def hinge(model: Machine, x: Tensor, target: Tensor) -> float:
     """The mean hinge loss over examples and outputs."""
-    parts = zip(x.split(256), target.split(256), strict=True)
+    parts = zip(torch.split(x, 256), torch.split(target, 256), strict=True)
     total = 0.0
     for some, labels in parts:
         g = model.function(model.prepared(some))

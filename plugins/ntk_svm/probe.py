@@ -97,11 +97,9 @@ def twin(model: CentredNetwork, config: Config, train: Split) -> KernelMachine:
     config = replace(config, model="ntk_gd", lr_decay="none", clip_norm=0.0)
     task = task_of(found, config, train)
     order = torch.Generator().manual_seed(int(model.seed))
-    progress = solvers.start(task)
-    walk = walking(task, progress, config, order)
-    for progress in islice(walk, config.steps):
-        pass
-    found.alpha.copy_(progress.alpha)
+    start = solvers.start(task)
+    *_, last = start, *islice(walking(task, start, config, order), config.steps)
+    found.alpha.copy_(last.alpha)
     return found
 
 

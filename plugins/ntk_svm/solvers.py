@@ -70,11 +70,12 @@ def solve(task: Task, progress: Progress, tolerance: float) -> Iterator[Progress
 
 def solved(task: Task, tolerance: float = 1e-6, passes: int = 5000) -> Tensor:
     """The optimal coefficients (n, O)."""
-    progress = start(task)
-    for progress in itertools.islice(solve(task, progress, tolerance), passes):
+    found = start(task)
+    for progress in itertools.islice(solve(task, found, tolerance), passes):
+        found = progress
         if progress.final:
             break
-    return progress.alpha
+    return found.alpha
 
 
 def ascend(task: Task, progress: Progress, tolerance: float) -> Iterator[Progress]:
@@ -233,6 +234,7 @@ def factor(system: Tensor) -> Tensor:
     jitter = 0.0
     while True:
         shifted = system if not jitter else system + jitter * torch.eye(len(system)).to(system)
+        found: Tensor
         found, failed = torch.linalg.cholesky_ex(shifted)
         if not int(failed):
             return found
