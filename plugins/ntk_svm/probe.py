@@ -65,8 +65,8 @@ class Attack(Probe):
     ) -> Scores:
         """``flipped``: right answers that change, none if the certificates are sound.
 
-        ``flipped_beyond``: the share that changes within ten times the radius, so that an attack
-        that finds nothing is seen to be one.
+        ``flipped_beyond``: the share that changes within 0.3, so that an attack that never finds
+        anything is seen to be one.
 
         Raises:
             DataError: as ``certificate``.
@@ -80,7 +80,8 @@ class Attack(Probe):
         x, target, found = x[right], target[right], found[right]
         generator = torch.Generator().manual_seed(0)
         inside, beyond = (
-            certificate.attack(machine, x, target, factor * found, generator) for factor in (1, 10)
+            certificate.attack(machine, x, target, radius, generator)
+            for radius in (found, torch.full_like(found, certificate.LARGEST))
         )
         return {"flipped": float(inside.sum()), "flipped_beyond": float(beyond.float().mean())}
 

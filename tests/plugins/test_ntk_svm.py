@@ -349,6 +349,7 @@ def test_probes_measure_ours_and_refuse_others() -> None:
     assert found["gen_bound_stratified"] > found["gen_bound"]
     attack = Attack().measure(PLUGIN, model, config, run.data)
     assert attack["flipped"] == 0
+    assert attack["flipped_beyond"] > 0
     scores = Certificate().measure(PLUGIN, model, config, run.data)
     assert 0 < scores["cert_radius_mean"] < 0.3
     for probe in (Certificate, Attack, KernelGap, GeneralisationBound):
