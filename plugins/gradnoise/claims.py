@@ -1,0 +1,3 @@
+"""What the paper asserts, as runs with bars."""
+
+CLAIMS = ()
