@@ -21,6 +21,7 @@ SCRIPTS = (
     "ptrnet_training",
     "selu_training",
     "ntk_svm_fit",
+    "gradnoise_training",
     "export_latency",
 )
 

@@ -136,9 +136,7 @@ def tell(task: int, count: int, random: np.random.Generator) -> tuple[Ints, Ints
         asked = choose(world.before >= 0, random)
         answer = world.before[world.rows, asked]
         now = world.object_place[world.rows, asked]
-        question = phrase(
-            "where was the _ before the _", ID["apple"] + asked, ID["bathroom"] + now
-        )
+        question = phrase("where was the _ before the _", ID["apple"] + asked, ID["bathroom"] + now)
     told = asked >= 0
     return story[told], question[told], (ID["bathroom"] + answer)[told]
 
@@ -198,7 +196,11 @@ class Stories(Dataset):
 # ---------------------------------------------------------------- multiplication
 
 PAD, ZERO, ONE, TIMES = range(4)
-SPLIT_OF: dict[SplitName, tuple[int, ...]] = {"train": tuple(range(7)), "valid": (7,), "test": (8, 9)}
+SPLIT_OF: dict[SplitName, tuple[int, ...]] = {
+    "train": tuple(range(7)),
+    "valid": (7,),
+    "test": (8, 9),
+}
 
 
 def symbol_loss(outputs: Outputs, batch: Batch) -> Tensor:

@@ -7,9 +7,11 @@ d units of a memory, n symbols of a sequence, w columns and m maps of a neural G
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from automl.core.api import Outputs
 from automl.plugins.gradnoise.config import Config
@@ -102,15 +104,18 @@ class MemoryNetwork(nn.Module):
         """Sentences (..., J) of word numbers as vectors (..., d); 0 is no word."""
         there = (words > 0).unsqueeze(-1)
         length = words.shape[-1]
-        return (embedding[words] * there * self.weights[:length]).sum(-2)
+        found = functional.embedding(words, embedding) * there * self.weights[:length]
+        return found.sum(-2)
 
     def forward(self, story: Tensor, question: Tensor) -> Outputs:
         """``logits`` (B, V) for story (B, S, J) and question (B, J) of word numbers."""
         u = self.sentence(question, self.embeddings[0])
         told = (story > 0).any(-1)
-        for k in range(len(self.embeddings) - 1):
-            memory = self.sentence(story, self.embeddings[k]) + self.times[k]
-            output = self.sentence(story, self.embeddings[k + 1]) + self.times[k + 1]
+        memories = [
+            self.sentence(story, embedding) + time
+            for embedding, time in zip(self.embeddings, self.times, strict=True)
+        ]
+        for memory, output in pairwise(memories):
             match = (memory @ u.unsqueeze(-1)).squeeze(-1)
             soft = match.masked_fill(~told, -1e9).softmax(-1)
             p = torch.where(self.linear, match * told, soft)
@@ -165,7 +170,7 @@ class NeuralGpu(nn.Module):
     def forward(self, tokens: Tensor) -> Outputs:
         """``logits`` (B, n, V) for tokens (B, n)."""
         first = self.embedding(tokens).transpose(1, 2).unsqueeze(-1)  # (B, m, n, 1)
-        state = nn.functional.pad(torch.tanh(first), (0, self.columns - 1))
+        state = functional.pad(torch.tanh(first), (0, self.columns - 1))
         for step in range(tokens.shape[1]):
             state = self.copies[step % len(self.copies)](state)
         return {"logits": self.output(state[..., 0].transpose(1, 2))}
