@@ -26,6 +26,7 @@ from automl.core.api import (
 )
 
 Ints = np.ndarray[Any, np.dtype[np.int64]]
+Flags = np.ndarray[Any, np.dtype[np.bool_]]
 
 STORY_ANSWERING = Problem(
     "story-answering",
@@ -99,7 +100,7 @@ class World:
         return np.where(moves[:, None], phrase("_ went to the _", who, where), found)
 
 
-def choose(known: Ints, random: np.random.Generator) -> Ints:
+def choose(known: Flags, random: np.random.Generator) -> Ints:
     """One of the columns (S,) that are true in ``known`` (S, K), -1 where none is."""
     weight = np.where(known, random.random(known.shape), -1.0)
     return np.where(known.any(1), weight.argmax(1), -1)
