@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.set-up
+PAPERS := $(sort $(notdir $(patsubst %/,%,$(wildcard plugins/[a-z]*/))))
 
 .PHONY: setup demo test check docs reproduce bench clean
 
@@ -31,8 +32,8 @@ check: setup  ## what a commit must pass: style, types, imports, size, fast test
 docs: setup  ## refresh the generated parts of the documentation
 	$(BIN)/python tools/docs.py
 
-reproduce: setup  ## train and judge every claim of every plugin (about an hour), refresh docs/claims.md
-	-$(BIN)/automl reproduce ptrnet
+reproduce: setup  ## train and judge every claim of every plugin (hours), refresh docs/claims.md
+	for paper in $(PAPERS); do $(BIN)/automl reproduce $$paper; done; true
 	$(BIN)/automl claims --markdown docs/claims.md
 
 bench: setup  ## measure, refresh docs/performance.json and docs/performance.md

@@ -14,7 +14,7 @@ from typing import Any
 
 from measure import finish
 
-from automl.core.record import StudySpec, TrialEnd, TrialStart
+from automl.core.record import PluginRecord, StudySpec, TrialEnd, TrialStart
 from automl.dataset_db import models
 from automl.dataset_db.store import Store
 
@@ -27,10 +27,14 @@ MANY = 10_000
 SPEC = StudySpec(
     name="no-op",
     kind="search",
-    plugin="no-op",
-    plugin_version=1,
-    paper={"title": "No paper", "year": 2026, "arxiv": "", "authors": ""},
-    code={"__init__.py": "", "plugin.py": "x = 1\n"},
+    plugins=(
+        PluginRecord(
+            "no-op",
+            1,
+            {"title": "No paper", "year": 2026, "arxiv": "", "authors": ""},
+            {"__init__.py": "", "plugin.py": "x = 1\n"},
+        ),
+    ),
     dataset="nothing",
     info={"name": "nothing", "problem": "none"},
     metrics=(("accuracy", "max", ""), ("nll", "min", "nats")),
@@ -47,7 +51,7 @@ def tell(store: Store, study: int, number: int) -> None:
     """A whole trial, as the engine tells of it."""
     config = {f"setting_{i}": number / (i + 1) for i in range(10)}
     scores = {"accuracy": 1 - 1 / (number + 2), "nll": 1 / (number + 2)}
-    store.start_trial(study, TrialStart(number, number, config, config))
+    store.start_trial(study, TrialStart(number, "no-op", number, config, config))
     store.report(study, number, 1, "valid", scores)
     end = TrialEnd(number, "complete", scores["accuracy"], scores, 1, 0.01, 1000)
     store.finish_trial(study, end)

@@ -7,15 +7,16 @@ import sys
 import tempfile
 import time
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import optuna
 from measure import cpu, finish
 
-from automl.core.driver import Driver
+from automl.core.driver import Driver, Silent
 from automl.core.executors import InlineExecutor
-from automl.core.record import TrialEnd, TrialStart
-from automl.core.search import Job, make_plan, resolve, search
+from automl.core.record import TrialEnd
+from automl.core.search import Job, make_plan, recorded_entrants, search
 from automl.core.study import Budget, SearchSettings
 from automl.dataset_db import Store
 
@@ -56,7 +57,7 @@ def ours(count: int, name: str, folder: Path) -> float:
     """CPU ms per trial of a whole search: sampling, trial, weights, database."""
     settings = SearchSettings(sampler=name, pruner="none", executor="inline")
     with Store(str(folder / "ours.db"), artifacts=folder) as store:
-        job = Job(NOOP, Budget(trials=count), settings=settings)
+        job = Job((NOOP,), Budget(trials=count), settings=settings)
         return 1000 * cpu(lambda: search(job, store)) / count
 
 
@@ -64,11 +65,10 @@ def resume_seconds(folder: Path) -> float:
     """Wall-clock until a study of 10,000 trials is ready to go on."""
     settings = SearchSettings(sampler="random", pruner="median", executor="inline")
     with Store(str(folder / "resume.db"), artifacts=folder) as store:
-        search(Job(NOOP, Budget(trials=1), settings=settings), store)
-        params = store.past(1)[0].start.params
-        config = store.past(1)[0].start.config
+        search(Job((NOOP,), Budget(trials=1), settings=settings), store)
+        first = store.past(1)[0].start
         for number in range(1, RESUMED):
-            store.start_trial(1, TrialStart(number, number, params, config))
+            store.start_trial(1, replace(first, number=number, seed=number))
             store.report(1, number, 1, "valid", {"accuracy": 0.5, "nll": 0.0})
             store.finish_trial(1, TrialEnd(number, "complete", 0.5, {"accuracy": 0.5}, 1))
             if number % 500 == 0:
@@ -77,8 +77,8 @@ def resume_seconds(folder: Path) -> float:
     with Store(str(folder / "resume.db"), artifacts=folder) as store:
         started = time.perf_counter()
         spec = store.spec(1)
-        plugin, dataset = resolve(spec.settings["reference"], spec.dataset)
-        plan = make_plan(plugin, dataset, spec.settings)
+        dataset, entrants = recorded_entrants(1, spec, Silent())
+        plan = make_plan(entrants, dataset, spec.settings)
         driver = Driver(1, spec, plan, InlineExecutor("cpu"), store)
         driver.restore(store.past(1), store.spent(1))
         plan.propose()

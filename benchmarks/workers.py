@@ -21,7 +21,7 @@ def per_minute(workers: int, folder: Path) -> float:
     fixed = ("arch=ptrnet", "hidden=128", "batch_size=128", "encoder=uni", "embed_dim=0")
     more = ("glimpse=false", "optimizer=adam", f"steps={STEPS}", f"eval_every={STEPS}")
     job = Job(
-        "ptrnet",
+        ("ptrnet",),
         Budget(trials=TRIALS),
         "convex-hull:train_size=2000",
         overrides=(*fixed, *more),

@@ -19,8 +19,8 @@ class ClaimRun:
     """One side of a comparison: a configuration trained with several seeds.
 
     ``evaluate`` names the datasets whose test split is scored after the fit (default: the one
-    trained on). ``tune`` lists values of one setting to try for every seed; the value with the
-    best mean validation objective speaks for the run, so that a rival gets its own best.
+    trained on). ``tune`` lists values of settings to try with the first seed; those with the best
+    validation objective speak for the run, with all seeds, so that each side gets its own best.
     ``probes`` are measured on each of those datasets too and score as ``PROBE.NAME``;
     ``techniques`` are settings by technique, as of ``--technique``.
     """

@@ -6,9 +6,10 @@ import signal
 import threading
 import time
 import warnings
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import FrameType
 from typing import Any, Literal, Protocol
 
@@ -28,7 +29,7 @@ from automl.core.record import (
     TrialStart,
 )
 from automl.core.run import Decision, Report
-from automl.core.study import Best, Budget, SearchSettings, StudyResult
+from automl.core.study import Best, Budget, SearchSettings, Standing, StudyResult
 from automl.core.trial import TrialTask
 
 FLUSH_SECONDS = 1.0  # reports of running trials become durable at least this often
@@ -89,6 +90,7 @@ class Progress:
     failed: int = 0
     handed_out: int = 0
     best: tuple[int, float] | None = None
+    leaders: dict[str, tuple[int, float]] = field(default_factory=dict)  # the best of each plugin
     stopping: Literal["", "interrupted", "exhausted", "failed"] = ""
     message: str = ""
     signature: str = ""  # of the last failure
@@ -99,13 +101,16 @@ class Progress:
         if state in FINISHED:
             setattr(self, state, getattr(self, state) + amount)
 
-    def consider(self, number: int, value: float | None, metric: Metric) -> None:
+    def consider(self, trial: TrialStart, value: float | None, metric: Metric) -> None:
         """Keep a complete trial if it is the best so far; the earlier wins a tie."""
         if value is None:
             return
         sign = 1 if metric.goal == "max" else -1
+        leader = self.leaders.get(trial.plugin)
+        if leader is None or sign * value > sign * leader[1]:
+            self.leaders[trial.plugin] = (trial.number, value)
         if self.best is None or sign * value > sign * self.best[1]:
-            self.best = (number, value)
+            self.best = (trial.number, value)
 
 
 class Driver:
@@ -150,7 +155,7 @@ class Driver:
             if trial.state in FINISHED:
                 self.progress.count(trial.state)
                 if trial.state == "complete":
-                    self.progress.consider(trial.start.number, trial.value, self.metric)
+                    self.progress.consider(trial.start, trial.value, self.metric)
             else:
                 self.queue.append(trial.start)
 
@@ -185,6 +190,7 @@ class Driver:
             seconds,
             self.progress.message,
             self.spec.info["facts"].get("baselines", {}),
+            self.standings(),
         )
         number = best.trial if best else None
         self.recorder.close_study(
@@ -245,7 +251,7 @@ class Driver:
         """What a worker needs to run ``trial``."""
         evaluate = self.spec.settings.get("evaluate", {}).get(trial.label, ())
         return TrialTask(
-            plugin=self.spec.settings["reference"],
+            plugin=self.spec.settings["plugins"][trial.plugin]["reference"],
             dataset=self.spec.dataset,
             config=trial.config,
             number=trial.number,
@@ -282,12 +288,13 @@ class Driver:
         self.began.pop(end.number, None)
         self.progress.count(end.state)
         if end.state == "complete":
-            self.progress.consider(end.number, end.value, self.metric)
+            self.progress.consider(self.starts[end.number], end.value, self.metric)
         self.watch_failures(end)
         best = self.progress.best[0] if self.progress.best else None
         self.observer.trial_ended(end, best)
         trial = {
             "number": end.number,
+            "plugin": self.starts[end.number].plugin,
             "state": end.state,
             "value": end.value,
             "config": self.starts[end.number].config,
@@ -389,7 +396,19 @@ class Driver:
         if self.progress.best is None:
             return None
         number, value = self.progress.best
-        return Best(number, value, self.metric.name, self.starts[number].config)
+        start = self.starts[number]
+        return Best(number, start.plugin, value, self.metric.name, start.config)
+
+    def standings(self) -> tuple[Standing, ...]:
+        """The plugins with what they made of their trials, the best first."""
+        had = Counter(start.plugin for start in self.starts.values())
+        found = []
+        for plugin in self.spec.plugins:
+            trial, value = self.progress.leaders.get(plugin.name, (None, None))
+            found.append(Standing(plugin.name, had[plugin.name], trial, value))
+        sign = -1 if self.metric.goal == "max" else 1
+        worst = float("inf")
+        return tuple(sorted(found, key=lambda s: worst if s.value is None else sign * s.value))
 
     # ---------------------------------------------------------------- around
 

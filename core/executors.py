@@ -134,7 +134,8 @@ class ProcessExecutor:
         threads = str(self._threads)
         handle = theirs.fileno()
         process = subprocess.Popen(
-            [sys.executable, "-m", "automl.core.worker", str(handle), str(log), threads],
+            # -P: nothing in the folder that the user happens to be in is imported by mistake
+            [sys.executable, "-P", "-m", "automl.core.worker", str(handle), str(log), threads],
             pass_fds=(handle,),
             stdin=subprocess.DEVNULL,
             # Ctrl-C reaches the driver alone, which asks its workers to checkpoint

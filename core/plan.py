@@ -150,7 +150,9 @@ class SearchPlan:
         except ConfigError:
             config, techniques = {**self.base.to_dict(), **trial.params}, {}
         self.distributions |= trial.distributions
-        return TrialStart(trial.number, seed, dict(trial.params), config, techniques)
+        return TrialStart(
+            trial.number, self.plugin.name, seed, dict(trial.params), config, techniques
+        )
 
     def should_prune(self, number: int, report: Report) -> bool:
         """Tell Optuna the objective and ask its pruner."""

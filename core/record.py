@@ -42,24 +42,36 @@ class Failure:
 
 
 @dataclass(frozen=True)
+class PluginRecord:
+    """The state of a plugin that takes part in a study."""
+
+    name: str
+    version: int
+    paper: dict[str, Any]
+    code: dict[str, str]  # file name -> source text, every file of the plugin's package
+
+
+@dataclass(frozen=True)
 class StudySpec:
     """What a study is: recorded once, before its first trial."""
 
     name: str
     kind: Literal["search", "claim"]
-    plugin: str
-    plugin_version: int
-    paper: dict[str, Any]
-    code: dict[str, str]  # file name -> source text, every file of the plugin's package
+    plugins: tuple[PluginRecord, ...]  # those that compete, by name; one for a claim
     dataset: str
     info: dict[str, Any]  # DataInfo.to_dict()
     metrics: tuple[tuple[str, str, str], ...]  # (name, goal, unit); the first is the objective
-    space: dict[str, Any]  # parameter -> Optuna distribution as JSON
-    settings: dict[str, Any]  # search, base, pinned, techniques, reference; evaluate, probes, list
+    space: dict[str, Any]  # plugin -> parameter -> Optuna distribution as JSON
+    settings: dict[str, Any]  # search, plugins (see core.search); of claims: evaluate, probes, list
     environment: dict[str, Any]
     trials: int | None  # budget; None: unlimited
     timeout: float | None  # seconds; None: unlimited
     seed: int
+
+    @property
+    def plugin(self) -> str:
+        """The names of the plugins, with commas."""
+        return ", ".join(plugin.name for plugin in self.plugins)
 
 
 @dataclass(frozen=True)
@@ -67,6 +79,7 @@ class TrialStart:
     """A trial as it is handed out. ``params`` are Optuna's, ``config`` is the whole setting."""
 
     number: int
+    plugin: str
     seed: int
     params: dict[str, Any]
     config: dict[str, Any]

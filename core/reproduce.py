@@ -65,11 +65,11 @@ class Variant:
         """The settings of the techniques that take part."""
         return {name: settings.to_dict() for name, settings in self.run.techniques.items()}
 
-    def trials(self) -> list[TrialStart]:
+    def trials(self, plugin: str) -> list[TrialStart]:
         """One trial per seed."""
         config, techniques, label = self.config, self.techniques, self.label
         seeds = range(self.run.seeds)
-        return [TrialStart(0, seed, {}, config, techniques, label) for seed in seeds]
+        return [TrialStart(0, plugin, seed, {}, config, techniques, label) for seed in seeds]
 
 
 def reproduce(
@@ -86,18 +86,20 @@ def reproduce(
     """
     plugin = catalogue().plugin(request.plugin)
     claims = chosen_claims(plugin, request)
-    variants: dict[str, list[Variant]] = defaultdict(list)  # by dataset
+    runs: dict[str, dict[tuple[str, ...], ClaimRun]] = defaultdict(dict)  # by dataset
     for run in (run for claim in claims for run in claim.runs):
-        for variant in variants_of(run):
-            if variant.label not in {known.label for known in variants[run.dataset]}:
-                variants[run.dataset].append(variant)
-    evaluate, probes = what_to_score(claims)
-    results: dict[tuple[str, str], list[PastTrial]] = {}
-    studies: dict[str, int] = {}
-    for dataset, some in variants.items():
-        studies[dataset] = train(request, dataset, some, (evaluate, probes), recorder, observer)
-        for trial in recorder.past(studies[dataset]):
-            results.setdefault((dataset, trial.start.label), []).append(trial)
+        runs[run.dataset].setdefault(tuple(v.label for v in variants_of(run)), run)
+    wanted = what_to_score(claims)
+    results: Results = {}
+    studies: dict[str, list[int]] = defaultdict(list)
+    for dataset, some in runs.items():
+        for stage in (to_choose, to_judge):
+            trials = [trial for run in some.values() for trial in stage(plugin.name, run, results)]
+            if trials:
+                study = train(request, dataset, trials, wanted, recorder, observer)
+                studies[dataset].append(study)
+                for trial in recorder.past(study):
+                    results.setdefault((dataset, trial.start.label), []).append(trial)
     verdicts = [judge(plugin, claim, results, studies, observer) for claim in claims]
     for verdict in verdicts:
         recorder.record_claim(verdict)
@@ -123,6 +125,37 @@ def variants_of(run: ClaimRun) -> list[Variant]:
     return [Variant(run, tuple(zip(run.tune, choice, strict=True))) for choice in choices]
 
 
+def to_choose(plugin: str, run: ClaimRun, results: Results) -> list[TrialStart]:
+    """The fits that choose a run's tuned settings: its first seed with each of them."""
+    variants = variants_of(run)
+    return [variant.trials(plugin)[0] for variant in variants] if len(variants) > 1 else []
+
+
+def to_judge(plugin: str, run: ClaimRun, results: Results) -> list[TrialStart]:
+    """The fits of a run that are left once its settings are chosen."""
+    variant = chosen_variant(run, results)
+    if variant is None:
+        return []
+    return variant.trials(plugin)[1:] if run.tune else variant.trials(plugin)
+
+
+def chosen_variant(run: ClaimRun, results: Results) -> Variant | None:
+    """The variant whose first seed has the best validation score; ``None`` if no fit succeeded."""
+    variants = variants_of(run)
+    if len(variants) == 1:
+        return variants[0]
+    goal = catalogue().dataset(run.dataset).problem.objective.goal
+    candidates = [
+        (trial.value, variant)
+        for variant in variants
+        for trial in results.get((run.dataset, variant.label), [])[:1]
+        if trial.value is not None
+    ]
+    pick = max if goal == "max" else min
+    return pick(candidates, key=lambda candidate: candidate[0])[1] if candidates else None
+
+
+Results = dict[tuple[str, str], list[PastTrial]]  # by (dataset, label), the first seed first
 Wanted = dict[tuple[str, str], tuple[str, ...]]  # by (dataset, label)
 
 
@@ -143,16 +176,14 @@ def what_to_score(claims: Iterable[Claim]) -> tuple[Wanted, Wanted]:
 def train(
     request: Request,
     dataset: str,
-    variants: list[Variant],
+    trials: list[TrialStart],
     wanted: tuple[Wanted, Wanted],
     recorder: Recorder,
     observer: Observer | None,
 ) -> int:
-    """Run all fits on one dataset as one study, or find or continue it; return its id."""
-    trials = tuple(trial for variant in variants for trial in variant.trials())
-    scored, probed = (
-        {variant.label: part[dataset, variant.label] for variant in variants} for part in wanted
-    )
+    """Run some fits on one dataset as one study, or find or continue it; return its id."""
+    labels = dict.fromkeys(trial.label for trial in trials)
+    scored, probed = ({label: part[dataset, label] for label in labels} for part in wanted)
     card = catalogue().plugin_card(request.plugin)
     content = json.dumps(
         [[vars(trial) for trial in trials], scored, probed, code_hash(source(card))],
@@ -162,7 +193,9 @@ def train(
     name = f"claims of {card.name} on {dataset} ({request.scale}, {digest})"
     known = None if request.fresh else recorder.find_study(name)
     if known is None:
-        job = ListJob(request.plugin, dataset, trials, scored, request.settings, name, probed)
+        job = ListJob(
+            request.plugin, dataset, tuple(trials), scored, request.settings, name, probed
+        )
         result = run_list(job, recorder, observer)
     elif all(t.state in ("complete", "failed") for t in recorder.past(known)) and len(
         recorder.past(known)
@@ -178,14 +211,14 @@ def train(
 def judge(
     plugin: Plugin[Any, Any],
     claim: Claim,
-    results: dict[tuple[str, str], list[PastTrial]],
-    studies: dict[str, int],
+    results: Results,
+    studies: dict[str, list[int]],
     observer: Observer | None,
 ) -> ClaimVerdict:
     """Compare the means over seeds with the claim's bars."""
     rows: list[RunResult] = []
     for run in claim.runs:
-        rows += summarise(plugin, run, results)
+        rows += summarise(run, results)
     datasets = {name for run in claim.runs for name in run.scored_on}
     for label, control in claim.controls.items():
         for name in sorted(datasets):
@@ -220,27 +253,18 @@ def judge(
         verdict=verdict,
         bars=bars,
         runs=tuple(rows),
-        studies=tuple(sorted({studies[run.dataset] for run in claim.runs})),
+        studies=tuple(sorted({s for run in claim.runs for s in studies[run.dataset]})),
         command=f"automl reproduce {plugin.name} --claim {claim.name}{full}",
     )
 
 
-def summarise(
-    plugin: Plugin[Any, Any], run: ClaimRun, results: dict[tuple[str, str], list[PastTrial]]
-) -> list[RunResult]:
-    """The best variant of a run, scored on each of its datasets."""
-    goal = catalogue().dataset(run.dataset).problem.objective.goal
-    candidates = []
-    for variant in variants_of(run):
-        trials = results.get((run.dataset, variant.label), [])
-        values = [trial.value for trial in trials if trial.value is not None]
-        if len(values) == run.seeds:
-            candidates.append((statistics.fmean(values), variant, trials))
-    if not candidates:
+def summarise(run: ClaimRun, results: Results) -> list[RunResult]:
+    """The chosen variant of a run, scored on each of its datasets."""
+    variant = chosen_variant(run, results)
+    trials = results.get((run.dataset, variant.label), []) if variant is not None else []
+    if variant is None or sum(trial.value is not None for trial in trials) < run.seeds:
         reason = "not every seed gave a result"
         return [RunResult(run.label, name, {}, {}, 0, reason) for name in run.scored_on]
-    pick = max if goal == "max" else min
-    _, variant, trials = pick(candidates, key=lambda candidate: candidate[0])
     return [row(run, variant, trials, name) for name in run.scored_on]
 
 

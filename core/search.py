@@ -11,40 +11,72 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from optuna.distributions import distribution_to_json
+from optuna.distributions import BaseDistribution, distribution_to_json
 
-from automl.core.cards import TechniqueCard
+from automl.core.cards import PluginCard, TechniqueCard
 from automl.core.data import Dataset
 from automl.core.discovery import catalogue
-from automl.core.driver import Driver, Observer
-from automl.core.errors import ConfigError, StudyError
+from automl.core.driver import Driver, Observer, Silent
+from automl.core.errors import AutoMLError, ConfigError, StudyError
 from automl.core.executors import Executor, InlineExecutor, ProcessExecutor, cuda_or_cpu
 from automl.core.plan import ListPlan, Plan, SearchPlan
 from automl.core.plugin import Plugin
 from automl.core.provenance import code_hash, environment, source
-from automl.core.record import Recorder, StudySpec, TrialStart
+from automl.core.record import PluginRecord, Recorder, StudySpec, TrialStart
 from automl.core.settings import Settings
 from automl.core.study import Budget, SearchSettings, StudyResult
 from automl.core.technique import Technique
+from automl.core.tournament import TournamentPlan
 
+NAMED = 3  # plugins in the name of a study; more are counted
 MEMORY_SHARE = 0.9  # of the machine, divided among the workers
 
 
 @dataclass(frozen=True)
 class Job:
-    """What to search. ``overrides`` are texts like ``hidden=64``: they leave the space.
+    """What to search.
 
-    ``plugin`` is a name or the folder of an unpackaged plugin; ``dataset`` is a name, optionally
-    with options (``tsp:n=5-10``), and defaults to the plugin's own.
+    ``plugins`` are names or folders of unpackaged plugins; several compete under one budget, and
+    none means all that can learn the dataset. ``dataset`` is a name, optionally with options
+    (``tsp:n=5-10``); that of a single plugin by default. ``overrides`` are texts like
+    ``hidden=64``, or ``selu.hidden=64`` where several compete: they leave the space.
     """
 
-    plugin: str
+    plugins: tuple[str, ...]
     budget: Budget
     dataset: str = ""
     overrides: tuple[str, ...] = ()
     techniques: tuple[str, ...] = ()
     settings: SearchSettings = field(default_factory=SearchSettings)
     name: str = ""
+
+
+@dataclass(frozen=True)
+class Entrant:
+    """A plugin that takes part in a study, with what is recorded of its part."""
+
+    plugin: Plugin[Any, Any]
+    reference: str  # what loads it: its name or its folder
+    base: Settings
+    pinned: Mapping[str, Any]  # settings that left the space
+    techniques: tuple[str, ...] = ()
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """As recorded in a study's settings."""
+        return {
+            "reference": self.reference,
+            "base": self.base.to_dict(),
+            "pinned": dict(self.pinned),
+            "techniques": list(self.techniques),
+        }
+
+    @classmethod
+    def recorded(cls, plugin: Plugin[Any, Any], facts: Mapping[str, Any]) -> Entrant:
+        """The opposite of ``facts``."""
+        base: Settings = type(plugin.defaults).from_dict(facts["base"])
+        techniques = tuple(facts["techniques"])
+        return cls(plugin, facts["reference"], base, facts["pinned"], techniques)
 
 
 @dataclass(frozen=True)
@@ -70,42 +102,33 @@ def search(job: Job, recorder: Recorder, observer: Observer | None = None) -> St
     Raises:
         AutoMLError: for anything the user can put right; nothing is recorded then.
     """
-    plugin, dataset = resolve(job.plugin, job.dataset)
-    base = plugin.full if job.settings.full else plugin.defaults
-    base = base.updated(job.overrides)
-    pinned = {text.partition("=")[0].strip() for text in job.overrides}
-    check_techniques(plugin, dataset, job.techniques)
+    dataset, entrants = enter(job, observer or Silent())
     settings = {
         "search": job.settings.to_dict(),
-        "base": base.to_dict(),
-        "pinned": {name: base.to_dict()[name] for name in sorted(pinned)},
-        "techniques": list(job.techniques),
-        "reference": reference(job.plugin),
+        "plugins": {entrant.plugin.name: entrant.facts for entrant in entrants},
     }
     devices = cuda_or_cpu(job.settings.device)
-    plan = search_plan(plugin, dataset, settings)
-    spec = describe(plugin, dataset, settings, job.budget, job.name)
-    space = {k: json.loads(distribution_to_json(v)) for k, v in plan.distributions.items()}
+    plans = search_plans(entrants, dataset, job.settings)
+    spec = describe(entrants, dataset, settings, job.budget, job.name)
+    space = {name: described(plan.distributions) for name, plan in plans.items()}
     spec = replace(spec, space=space)
     study = recorder.create_study(spec)
-    return drive(study, spec, plan, recorder, observer, devices)
+    return drive(study, spec, joined(plans, dataset), recorder, observer, devices)
 
 
 def run_list(job: ListJob, recorder: Recorder, observer: Observer | None = None) -> StudyResult:
     """Run a fixed list of trials as a study of kind ``claim``."""
     plugin, dataset = resolve(job.plugin, job.dataset)
+    entrants = [Entrant(plugin, reference(job.plugin), plugin.defaults, {})]
     settings = {
         "search": job.settings.to_dict(),
-        "base": plugin.defaults.to_dict(),
-        "pinned": {},
-        "techniques": [],
-        "reference": reference(job.plugin),
+        "plugins": {plugin.name: entrants[0].facts},
         "evaluate": {label: list(names) for label, names in job.evaluate.items()},
         "probes": {label: list(names) for label, names in job.probes.items()},
         "list": [vars(trial) for trial in job.trials],
     }
     devices = cuda_or_cpu(job.settings.device)
-    spec = describe(plugin, dataset, settings, Budget(trials=len(job.trials)), job.name)
+    spec = describe(entrants, dataset, settings, Budget(trials=len(job.trials)), job.name)
     spec = replace(spec, kind="claim")
     study = recorder.create_study(spec)
     return drive(study, spec, ListPlan(list(job.trials)), recorder, observer, devices)
@@ -130,18 +153,118 @@ def resume(
     spec = recorder.spec(study)
     budget = Budget(trials or spec.trials, timeout or spec.timeout)
     spec = replace(spec, trials=budget.trials, timeout=budget.timeout)
-    plugin, dataset = resolve(spec.settings["reference"], spec.dataset)
+    dataset, entrants = recorded_entrants(study, spec, observer or Silent())
     devices = cuda_or_cpu(spec.settings["search"]["device"])
-    plan = make_plan(plugin, dataset, spec.settings)
+    plan = make_plan(entrants, dataset, spec.settings)
     recorder.claim_study(study)
     recorder.set_budget(study, budget.trials, budget.timeout)
-    changed = code_hash(source(plugin.card)) != code_hash(spec.code)
-    if observer is not None and changed:
-        observer.notice(
-            f"The code of plugin {plugin.name!r} has changed since study {study} began: "
-            "its earlier and later trials may not be comparable."
-        )
     return drive(study, spec, plan, recorder, observer, devices)
+
+
+# ---------------------------------------------------------------- who takes part
+
+
+def recorded_entrants(
+    study: int, spec: StudySpec, observer: Observer
+) -> tuple[Dataset, list[Entrant]]:
+    """The dataset and the plugins of a study on record; told if their code has changed since.
+
+    Raises:
+        AutoMLError: as ``resolve``.
+    """
+    entrants = []
+    for recorded in spec.plugins:
+        facts = spec.settings["plugins"][recorded.name]
+        plugin, _ = resolve(facts["reference"], spec.dataset)
+        entrants.append(Entrant.recorded(plugin, facts))
+        if code_hash(source(plugin.card)) != code_hash(recorded.code):
+            observer.notice(
+                f"The code of plugin {plugin.name!r} has changed since study {study} began: "
+                "its earlier and later trials may not be comparable."
+            )
+    return catalogue().dataset(spec.dataset), entrants
+
+
+def enter(job: Job, observer: Observer) -> tuple[Dataset, list[Entrant]]:
+    """The dataset and the plugins that take part, by name.
+
+    Raises:
+        ConfigError: if there is none, or a named one cannot; without names it is left out, said so.
+        AutoMLError: as ``resolve`` and ``check_techniques``.
+    """
+    if len(job.plugins) == 1:
+        plugin, dataset = resolve(job.plugins[0], job.dataset)
+        check_techniques(plugin, dataset, job.techniques)
+        return dataset, [entrant(plugin, job.plugins[0], job, job.overrides)]
+    if not job.dataset:
+        raise ConfigError(
+            "name a dataset for several plugins to learn: `automl datasets` lists them"
+        )
+    dataset = catalogue().dataset(job.dataset)
+    references = job.plugins or learners(dataset)
+    able: dict[str, str] = {}
+    for given in references:
+        try:
+            plugin, _ = resolve(given, job.dataset)
+            check_techniques(plugin, dataset, job.techniques)
+            able[plugin.name] = given
+        except AutoMLError as error:
+            if job.plugins:
+                raise
+            observer.notice(f"{given} does not take part: {error}")
+    if not able:
+        raise ConfigError(
+            f"no installed plugin can learn dataset {dataset.name!r} (problem "
+            f"{dataset.problem.name!r}): `automl plugins` lists what each one learns"
+        )
+    warn_of_small_budget(job, able, observer)
+    own = own_overrides(job.overrides, able)
+    found = [entrant(catalogue().plugin(ref), ref, job, own[name]) for name, ref in able.items()]
+    return dataset, sorted(found, key=lambda each: each.plugin.name)
+
+
+def learners(dataset: Dataset) -> tuple[str, ...]:
+    """The installed plugins whose card names the dataset's problem."""
+    cards = catalogue().cards(PluginCard)
+    return tuple(card.name for card in cards if dataset.problem.name in card.problems)
+
+
+def warn_of_small_budget(job: Job, able: Mapping[str, str], observer: Observer) -> None:
+    """Say so if not every plugin gets a trial."""
+    if job.budget.trials is not None and job.budget.trials < len(able):
+        observer.notice(
+            f"{len(able)} plugins compete, but the budget has {job.budget.trials} trials: not "
+            "every one is tried"
+        )
+
+
+def own_overrides(
+    overrides: tuple[str, ...], plugins: Mapping[str, str]
+) -> dict[str, tuple[str, ...]]:
+    """Each plugin's own settings out of texts like ``selu.depth=8``.
+
+    Raises:
+        ConfigError: if one names none of the plugins.
+    """
+    found: dict[str, tuple[str, ...]] = dict.fromkeys(plugins, ())
+    for text in overrides:
+        name, dot, rest = text.partition(".")
+        if not dot or name not in found:
+            raise ConfigError(
+                f"setting {text!r} names no plugin: several compete, so write "
+                f"PLUGIN.NAME=VALUE with one of {', '.join(plugins)}"
+            )
+        found[name] += (rest,)
+    return found
+
+
+def entrant(plugin: Plugin[Any, Any], given: str, job: Job, overrides: tuple[str, ...]) -> Entrant:
+    """A plugin with the settings that its trials start from."""
+    base = (plugin.full if job.settings.full else plugin.defaults).updated(overrides)
+    pinned = {text.partition("=")[0].strip() for text in overrides}
+    values = base.to_dict()
+    own = {name: values[name] for name in sorted(pinned)}
+    return Entrant(plugin, reference(given), base, own, job.techniques)
 
 
 def resolve(plugin_reference: str, dataset_name: str) -> tuple[Plugin[Any, Any], Dataset]:
@@ -188,49 +311,68 @@ def reference(plugin: str) -> str:
     return str(Path(plugin).resolve()) if os.sep in plugin or plugin.startswith(".") else plugin
 
 
-def make_plan(plugin: Plugin[Any, Any], dataset: Dataset, settings: Mapping[str, Any]) -> Plan:
+# ---------------------------------------------------------------- plans
+
+
+def make_plan(entrants: list[Entrant], dataset: Dataset, settings: Mapping[str, Any]) -> Plan:
     """The plan that recorded settings describe: a claim's list or a search."""
     if "list" in settings:
         return ListPlan([TrialStart(**trial) for trial in settings["list"]])
-    return search_plan(plugin, dataset, settings)
-
-
-def search_plan(
-    plugin: Plugin[Any, Any], dataset: Dataset, settings: Mapping[str, Any]
-) -> SearchPlan:
-    """The search that recorded settings describe."""
     chosen = SearchSettings.from_dict(settings["search"])
-    base: Settings = type(plugin.defaults).from_dict(settings["base"])
-    return SearchPlan(
-        plugin,
-        base,
-        dataset.info,
-        chosen,
-        pinned=dict(settings["pinned"]),
-        techniques=tuple(settings["techniques"]),
-        parallel=worker_count(chosen, cuda_or_cpu(chosen.device)) > 1,
-    )
+    return joined(search_plans(entrants, dataset, chosen), dataset)
+
+
+def search_plans(
+    entrants: list[Entrant], dataset: Dataset, settings: SearchSettings
+) -> dict[str, SearchPlan]:
+    """A search of each plugin's space."""
+    parallel = worker_count(settings, cuda_or_cpu(settings.device)) > 1
+    return {
+        each.plugin.name: SearchPlan(
+            each.plugin,
+            each.base,
+            dataset.info,
+            settings,
+            pinned=dict(each.pinned),
+            techniques=each.techniques,
+            parallel=parallel,
+        )
+        for each in entrants
+    }
+
+
+def joined(plans: Mapping[str, SearchPlan], dataset: Dataset) -> Plan:
+    """The only search, or the tournament of several."""
+    if len(plans) > 1:
+        return TournamentPlan(plans, dataset.problem.objective)
+    return next(iter(plans.values()))
+
+
+def described(space: Mapping[str, BaseDistribution]) -> dict[str, Any]:
+    """A space as JSON."""
+    return {name: json.loads(distribution_to_json(value)) for name, value in space.items()}
 
 
 def describe(
-    plugin: Plugin[Any, Any],
+    entrants: list[Entrant],
     dataset: Dataset,
     settings: dict[str, Any],
     budget: Budget,
     name: str,
 ) -> StudySpec:
     """Everything that is recorded of a study before its first trial."""
-    metrics = tuple((m.name, m.goal, m.unit) for m in dataset.problem.metrics)
+    cards = [each.plugin.card for each in entrants]
+    names = ", ".join(card.name for card in cards)
+    who = names if len(cards) <= NAMED else f"{len(cards)} plugins"
     return StudySpec(
-        name=name or f"{plugin.name} on {dataset.name}",
+        name=name or f"{who} on {dataset.name}",
         kind="search",
-        plugin=plugin.name,
-        plugin_version=plugin.card.version,
-        paper=vars(plugin.paper),
-        code=source(plugin.card),
+        plugins=tuple(
+            PluginRecord(card.name, card.version, vars(card.paper), source(card)) for card in cards
+        ),
         dataset=dataset.name,
         info=dataset.info.to_dict(),
-        metrics=metrics,
+        metrics=tuple((m.name, m.goal, m.unit) for m in dataset.problem.metrics),
         space={},
         settings=settings,
         environment=environment(),

@@ -61,10 +61,21 @@ class Best:
     """The best complete trial of a study."""
 
     trial: int
+    plugin: str
     value: float
     metric: str
     config: dict[str, Any]
     test: Scores = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What a plugin made of its share of a study's budget."""
+
+    plugin: str
+    trials: int  # handed out
+    trial: int | None  # its best complete one
+    value: float | None  # of the objective
 
 
 @dataclass(frozen=True)
@@ -80,6 +91,7 @@ class StudyResult:
     seconds: float  # wall-clock of this leg
     message: str = ""
     baselines: Mapping[str, Scores] = field(default_factory=dict)  # plain models' test scores
+    standings: tuple[Standing, ...] = ()  # the plugins, the best first
 
     def to_dict(self) -> dict[str, Any]:
         """The stable machine output of ``search`` and ``resume``."""
@@ -91,5 +103,6 @@ class StudyResult:
             "best": None if best is None else vars(best),
             "seconds": round(self.seconds, 3),
             "message": self.message,
+            "standings": [vars(standing) for standing in self.standings],
             "baselines": {name: dict(scores) for name, scores in self.baselines.items()},
         }

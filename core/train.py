@@ -42,7 +42,8 @@ def sgd(
 ) -> None:
     """Take ``config.steps`` optimiser steps in place, reporting validation scores as it goes.
 
-    Batches are drawn without replacement, in a new random order each epoch. The run's
+    Batches are drawn without replacement, in a new random order each epoch. Examples with a
+    ``task`` are a stream: each task has an equal share of the steps, one after another. The run's
     techniques, mixed precision and compilation apply here. A resumed fit equals an
     uninterrupted one. Reports at every ``config.eval_every`` steps and at the last one.
     """
@@ -78,7 +79,8 @@ class Descent:
         self.config, self.run = config, run
         self.loss = torch.compile(loss) if run.compile else loss
         self.parameters = [p for p in model.parameters() if p.requires_grad]
-        self.per_epoch = max(1, len(train) // config.batch_size)
+        self.parts = parts_of(train)
+        self.per_epoch = max(1, min(map(len, self.parts)) // config.batch_size)
         self.schedule = schedule(optimizer, config, self.per_epoch)
         scaled = run.amp == "fp16" and run.device.type == "cuda"
         self.scaler = torch.amp.GradScaler(run.device.type) if scaled else None
@@ -137,8 +139,15 @@ class Descent:
     def shuffle(self) -> None:
         """Draw the order of the next epoch, remembering how to draw it again."""
         self.order_state = self.order.get_state()
-        permutation = torch.randperm(len(self.train), generator=self.order)
+        rows = self.part(self.step)
+        permutation = rows[torch.randperm(len(rows), generator=self.order)]
         self.permutation = permutation.to(self.run.device)
+
+    def part(self, step: int) -> Tensor:
+        """The rows that are learnt in the epoch of a step, on the CPU."""
+        began = step - step % self.per_epoch
+        task = began * len(self.parts) // max(1, self.config.steps)
+        return self.parts[min(task, len(self.parts) - 1)]
 
     def state(self) -> dict[str, Any]:
         """Everything a resumed fit needs to equal an uninterrupted one."""
@@ -171,12 +180,20 @@ class Descent:
         if self.step % self.per_epoch:
             self.shuffle()
         else:  # the epoch just ended: its order is used up
-            torch.randperm(len(self.train), generator=self.order)
+            torch.randperm(len(self.part(self.step - 1)), generator=self.order)
         torch.set_rng_state(state["random"])
         if state["cuda_random"] is not None:
             torch.cuda.set_rng_state(state["cuda_random"], self.run.device)
         for technique in self.run.techniques:
             technique.load_state(state["techniques"][technique.name])
+
+
+def parts_of(train: Split) -> list[Tensor]:
+    """Rows of each task in order where examples belong to tasks, else all rows at once."""
+    task = train.examples.get("task")
+    if task is None:
+        return [torch.arange(len(train))]
+    return [torch.nonzero(task.cpu() == t)[:, 0] for t in torch.unique(task.cpu())]
 
 
 def schedule(

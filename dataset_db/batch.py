@@ -61,9 +61,10 @@ SUMMARISE = (
 
 @dataclass
 class Known:
-    """What the store remembers of a study: its direction and its trials' keys and states."""
+    """What the store remembers of a study: direction, plugins' ids, trials' keys and states."""
 
     goal: str
+    plugins: dict[str, int] = field(default_factory=dict)
     trials: dict[int, tuple[int, str]] = field(default_factory=dict)  # number -> (id, state)
 
 
@@ -84,10 +85,11 @@ class Batch:
 
     # ---------------------------------------------------------------- what is told
 
-    def start(self, study: int, trial: TrialStart) -> None:
+    def start(self, study: int, trial: TrialStart, plugin_id: int) -> None:
         """A trial is handed out, perhaps again: what its last end said is void."""
         what = f"of trial {study}/{trial.number}"
         values = {
+            "plugin_id": plugin_id,
             "seed": whole(trial.seed, f"the seed {what}"),
             "label": trial.label,
             "config": encoded(trial.config, f"the configuration {what}"),

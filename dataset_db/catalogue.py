@@ -8,11 +8,19 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from sqlalchemy import Connection, Row, Table, select
+from sqlalchemy import Connection, Row, Table, insert, select
 from sqlalchemy.dialects import postgresql, sqlite
 
-from automl.core.record import StudySpec
-from automl.dataset_db.schema import CODE, DATASET, ENVIRONMENT, PAPER, PLUGIN, PLUGIN_CODE
+from automl.core.record import PluginRecord, StudySpec
+from automl.dataset_db.schema import (
+    CODE,
+    DATASET,
+    ENVIRONMENT,
+    PAPER,
+    PLUGIN,
+    PLUGIN_CODE,
+    STUDY_PLUGIN,
+)
 from automl.dataset_db.types import clean, dumps
 
 PAPER_FACTS = ("title", "year", "arxiv", "authors")
@@ -92,13 +100,13 @@ def put(connection: Connection, table: Table, key: dict[str, Any], **rest: Any) 
     return int(found)
 
 
-def study_parents(connection: Connection, spec: StudySpec) -> dict[str, int]:
-    """Record what a study refers to; return its foreign keys."""
-    paper = {name: spec.paper.get(name, "") for name in PAPER_FACTS}
-    code = {clean(name): clean(text) for name, text in spec.code.items()}
+def put_plugin(connection: Connection, plugin: PluginRecord) -> int:
+    """Record a plugin with its paper and code; return its id."""
+    paper = {name: plugin.paper.get(name, "") for name in PAPER_FACTS}
+    code = {clean(name): clean(text) for name, text in plugin.code.items()}
     plugin_key = {
-        "name": spec.plugin,
-        "version": spec.plugin_version,
+        "name": plugin.name,
+        "version": plugin.version,
         "code_hash": code_hash(code),
         "paper_id": put(connection, PAPER, paper),
     }
@@ -106,13 +114,36 @@ def study_parents(connection: Connection, spec: StudySpec) -> dict[str, int]:
     known = select(PLUGIN_CODE.c.file).where(PLUGIN_CODE.c.plugin_id == plugin_id).limit(1)
     if connection.execute(known).first() is None:
         put_code(connection, plugin_id, code)
+    return plugin_id
+
+
+def put_entrants(connection: Connection, study: int, spec: StudySpec) -> dict[str, int]:
+    """Record which plugins take part in a study; return their ids by name."""
+    ids = {plugin.name: put_plugin(connection, plugin) for plugin in spec.plugins}
+    rows = [{"study_id": study, "plugin_id": plugin_id} for plugin_id in ids.values()]
+    connection.execute(insert(STUDY_PLUGIN), rows)
+    return ids
+
+
+def entrants(connection: Connection, study: int) -> dict[str, int]:
+    """The ids of a study's plugins by name, in order."""
+    query = (
+        select(PLUGIN.c.name, PLUGIN.c.id)
+        .join(STUDY_PLUGIN, STUDY_PLUGIN.c.plugin_id == PLUGIN.c.id)
+        .where(STUDY_PLUGIN.c.study_id == study)
+        .order_by(PLUGIN.c.name)
+    )
+    return {name: plugin_id for name, plugin_id in connection.execute(query)}
+
+
+def study_parents(connection: Connection, spec: StudySpec) -> dict[str, int]:
+    """Record the dataset and the environment of a study; return its foreign keys."""
     info = json.loads(dumps(spec.info))
     info_hash = sha256(spec.dataset + json.dumps(info, sort_keys=True))
     facts = json.loads(dumps(spec.environment))
     facts_hash = sha256(json.dumps(facts, sort_keys=True))
     dataset = {"name": spec.dataset, "problem": spec.info.get("problem", ""), "info": spec.info}
     return {
-        "plugin_id": plugin_id,
         "dataset_id": put(connection, DATASET, {"hash": info_hash}, **dataset),
         "environment_id": put(
             connection, ENVIRONMENT, {"hash": facts_hash}, facts=spec.environment
@@ -142,17 +173,23 @@ def plugin_code(connection: Connection, plugin_id: int) -> dict[str, str]:
     return {file: text for file, text in connection.execute(query)}
 
 
+def plugin_record(connection: Connection, plugin_id: int) -> PluginRecord:
+    """A plugin as it was recorded."""
+    query = select(PLUGIN.c.name, PLUGIN.c.version, *(PAPER.c[name] for name in PAPER_FACTS))
+    joined = query.join(PAPER, PAPER.c.id == PLUGIN.c.paper_id)
+    name, version, *facts = connection.execute(joined.where(PLUGIN.c.id == plugin_id)).one()
+    paper = dict(zip(PAPER_FACTS, facts, strict=True))
+    return PluginRecord(name, version, paper, plugin_code(connection, plugin_id))
+
+
 def study_texts(connection: Connection, study: Row[Any]) -> dict[str, Any]:
     """Those fields of a ``StudySpec`` that live in the shared tables."""
-    plugin = connection.execute(select(PLUGIN).where(PLUGIN.c.id == study.plugin_id)).one()
-    paper = connection.execute(select(PAPER).where(PAPER.c.id == plugin.paper_id)).one()
     dataset = connection.execute(select(DATASET).where(DATASET.c.id == study.dataset_id)).one()
     facts = select(ENVIRONMENT.c.facts).where(ENVIRONMENT.c.id == study.environment_id)
     return {
-        "plugin": plugin.name,
-        "plugin_version": plugin.version,
-        "paper": {name: paper._mapping[name] for name in PAPER_FACTS},
-        "code": plugin_code(connection, plugin.id),
+        "plugins": tuple(
+            plugin_record(connection, key) for key in entrants(connection, study.id).values()
+        ),
         "dataset": dataset.name,
         "info": dataset.info,
         "environment": connection.execute(facts).scalar_one(),

@@ -19,7 +19,7 @@ from automl.core.errors import DatabaseError, MissingExtra
 from automl.core.places import Places
 from automl.dataset_db.types import dumps, loads
 
-REVISIONS = ("0001",)  # those in migrations/versions, oldest first; a test compares
+REVISIONS = ("0001", "0002")  # those in migrations/versions, oldest first; a test compares
 MIGRATIONS = Path(__file__).parent / "migrations"
 VERSION_TABLE = "automl_version"  # not Alembic's own, which another program may have here
 OUR_TABLES = ("study", "trial")
@@ -262,11 +262,35 @@ def migrate(engine: Engine) -> None:
         back_up(Path(str(engine.url.database)), found)
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
-    with engine.begin() as connection:
-        if not is_sqlite(engine):
-            connection.execute(text(f"SELECT pg_advisory_xact_lock({ADVISORY_LOCK})"))
+    with migrating(engine) as connection:
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
+
+
+@contextmanager
+def migrating(engine: Engine) -> Iterator[Connection]:
+    """A transaction in which the schema may change, one process at a time.
+
+    SQLite changes a table by making it anew, and would delete what refers to the old one: foreign
+    keys are off meanwhile, which it only allows outside a transaction, and checked at the end.
+    """
+    with engine.connect() as connection:
+        driver = connection.connection.driver_connection
+        assert driver is not None
+        if is_sqlite(engine):
+            driver.execute("PRAGMA foreign_keys=OFF")
+        try:
+            with connection.begin():
+                if not is_sqlite(engine):
+                    connection.execute(text(f"SELECT pg_advisory_xact_lock({ADVISORY_LOCK})"))
+                yield connection
+                if is_sqlite(engine):
+                    broken = connection.execute(text("PRAGMA foreign_key_check")).first()
+                    if broken is not None:
+                        raise DatabaseError(f"migrating broke a reference: {tuple(broken)}")
+        finally:
+            if is_sqlite(engine):
+                driver.execute("PRAGMA foreign_keys=ON")
 
 
 def back_up(path: Path, found: str) -> Path:

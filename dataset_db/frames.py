@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, Connection, Select, func, literal, select,
 
 from automl.core.errors import ConfigError, did_you_mean
 from automl.dataset_db.engine import reading
-from automl.dataset_db.query import STUDIES, Row, rows
+from automl.dataset_db.query import MODELS, STUDIES, Row, rows
 from automl.dataset_db.schema import (
     CODE,
     DATASET,
@@ -65,9 +65,6 @@ ORDERS: dict[str, ColumnElement[Any]] = {  # ascending; what is missing comes la
     "seconds": TRIAL.c.seconds,
     **{name: func.coalesce(TRIAL.c[name], 2**62) for name in ("parameters", "macs", "bytes")},
 }
-MODELS = STUDIES.join(TRIAL, TRIAL.c.study_id == STUDY.c.id).join(
-    PAPER, PAPER.c.id == PLUGIN.c.paper_id
-)
 CHUNK = 10_000  # keys in one query; SQLite allows 32,766
 
 
@@ -111,7 +108,9 @@ def models(  # noqa: PLR0913  filters and parts, all by keyword
         chosen.append(beyond(after, order_by))
     order = ORDERS[order_by]
     keys = [TRIAL.c.id.label("_id"), order.label("_order"), PLUGIN.c.id.label("_plugin")]
-    query = select(*(COLUMNS[name].label(name) for name in wanted), *keys).select_from(MODELS)
+    query = select(*(COLUMNS[name].label(name) for name in wanted), *keys).select_from(
+        MODELS.join(PAPER, PAPER.c.id == PLUGIN.c.paper_id)
+    )
     with reading(db) as connection:
         found = rows(connection, paged(query, chosen, order, limit))
         more = limit is not None and len(found) > limit
@@ -132,10 +131,11 @@ def conditions(
     found = [TRIAL.c.state == listed[0] if len(listed) == 1 else TRIAL.c.state.in_(listed)]
     if study is not None:
         found.append(TRIAL.c.study_id == study)
-    equal = {PLUGIN.c.name: plugin, DATASET.c.name: dataset}
-    named = [column == value for column, value in equal.items() if value is not None]
-    if named:
-        found.append(TRIAL.c.study_id.in_(select(STUDY.c.id).select_from(STUDIES).where(*named)))
+    if plugin is not None:
+        found.append(TRIAL.c.plugin_id.in_(select(PLUGIN.c.id).where(PLUGIN.c.name == plugin)))
+    if dataset is not None:
+        named = select(STUDY.c.id).select_from(STUDIES).where(DATASET.c.name == dataset)
+        found.append(TRIAL.c.study_id.in_(named))
     return found
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from automl.core.record import Evaluation, PastTrial, TrialStart
-from automl.dataset_db.schema import EVALUATION, SCORE, TRIAL
+from automl.dataset_db.schema import EVALUATION, PLUGIN, SCORE, TRIAL
 
 COLUMNS = ("id", "number", "state", "seed", "params", "config", "techniques", "label")
 
@@ -18,10 +18,15 @@ def past_trials(connection: Connection, study: int, metric: str) -> list[PastTri
     reports = past_reports(connection, study, metric)
     evaluations = past_evaluations(connection, study)
     columns = [TRIAL.c[name] for name in (*COLUMNS, "objective", "seconds")]
-    query = select(*columns).where(TRIAL.c.study_id == study).order_by(TRIAL.c.number)
+    query = (
+        select(*columns, PLUGIN.c.name)
+        .join(PLUGIN, PLUGIN.c.id == TRIAL.c.plugin_id)
+        .where(TRIAL.c.study_id == study)
+        .order_by(TRIAL.c.number)
+    )
     return [
         PastTrial(
-            TrialStart(number, seed, params, config, techniques, label),
+            TrialStart(number, plugin, seed, params, config, techniques, label),
             "interrupted" if state == "running" else state,
             objective,
             seconds,
@@ -39,6 +44,7 @@ def past_trials(connection: Connection, study: int, metric: str) -> list[PastTri
             label,
             objective,
             seconds,
+            plugin,
         ) in connection.execute(query)
     ]
 

@@ -17,7 +17,7 @@ from sqlalchemy import ColumnElement, Connection, Select, func, select, text
 
 from automl.core.errors import UnknownName, did_you_mean
 from automl.core.places import artifact_root
-from automl.dataset_db.catalogue import plugin_code
+from automl.dataset_db.catalogue import entrants, plugin_code, plugin_record
 from automl.dataset_db.engine import REVISIONS, database_url, reading, shown
 from automl.dataset_db.owner import alive
 from automl.dataset_db.schema import (
@@ -28,11 +28,11 @@ from automl.dataset_db.schema import (
     ENVIRONMENT,
     EVALUATION,
     EXPORT,
-    PAPER,
     PLUGIN,
     PROBE,
     SCORE,
     STUDY,
+    STUDY_PLUGIN,
     TRIAL,
 )
 
@@ -42,8 +42,7 @@ STUDY_COLUMNS = (
     STUDY.c.name,
     STUDY.c.kind,
     STUDY.c.state,
-    PLUGIN.c.name.label("plugin"),
-    PLUGIN.c.version.label("plugin_version"),
+    STUDY.c.plugin,
     DATASET.c.name.label("dataset"),
     DATASET.c.problem,
     STUDY.c.metric,
@@ -67,6 +66,7 @@ TRIAL_COLUMNS = (
     TRIAL.c.id,
     TRIAL.c.study_id.label("study"),
     TRIAL.c.number,
+    PLUGIN.c.name.label("plugin"),
     TRIAL.c.state,
     TRIAL.c.label,
     TRIAL.c.objective,
@@ -86,8 +86,10 @@ TRIAL_COLUMNS = (
     TRIAL.c.finished_at,
 )
 LATEST = 100  # studies in a list
-STUDIES = STUDY.join(PLUGIN, PLUGIN.c.id == STUDY.c.plugin_id).join(
-    DATASET, DATASET.c.id == STUDY.c.dataset_id
+STUDIES = STUDY.join(DATASET, DATASET.c.id == STUDY.c.dataset_id)
+TRIALS = TRIAL.join(PLUGIN, PLUGIN.c.id == TRIAL.c.plugin_id)
+MODELS = STUDIES.join(TRIAL, TRIAL.c.study_id == STUDY.c.id).join(
+    PLUGIN, PLUGIN.c.id == TRIAL.c.plugin_id
 )
 COMPLETE = (TRIAL.c.state == "complete", TRIAL.c.objective.is_not(None))
 
@@ -98,7 +100,7 @@ def rows(connection: Connection, query: Select[Any]) -> list[Row]:
 
 
 def study_query() -> Select[Any]:
-    """Studies with the names of their plugin and dataset."""
+    """Studies with the name of their dataset."""
     return select(*STUDY_COLUMNS, STUDY.c.owner).select_from(STUDIES)
 
 
@@ -124,16 +126,24 @@ def studies(
     ``before`` takes the number of the last study of a page, to get the page after it.
     """
     query = study_query().order_by(STUDY.c.id.desc()).limit(limit)
-    equal = {PLUGIN.c.name: plugin, DATASET.c.name: dataset, STUDY.c.kind: kind}
+    equal = {DATASET.c.name: dataset, STUDY.c.kind: kind}
     query = query.where(*(column == value for column, value in equal.items() if value is not None))
+    if plugin is not None:
+        query = query.where(takes_part(plugin))
     if before is not None:
         query = query.where(STUDY.c.id < before)
     with reading(db) as connection:
         return [honest(row) for row in rows(connection, query)]
 
 
+def takes_part(plugin: str) -> ColumnElement[bool]:
+    """The condition that a plugin of that name takes part in a study."""
+    mine = select(STUDY_PLUGIN.c.study_id).join(PLUGIN, PLUGIN.c.id == STUDY_PLUGIN.c.plugin_id)
+    return STUDY.c.id.in_(mine.where(PLUGIN.c.name == plugin))
+
+
 def study(number: int, db: str | None = None) -> Row:
-    """One study with its settings, space, metrics, paper and environment.
+    """One study with its settings, space, metrics, plugins and environment.
 
     Raises:
         UnknownName: if there is no such study.
@@ -144,19 +154,24 @@ def study(number: int, db: str | None = None) -> Row:
 
 def whole_study(connection: Connection, number: int) -> Row:
     """See ``study``."""
-    more = (STUDY.c.settings, STUDY.c.space, STUDY.c.metrics, STUDY.c.plugin_id)
-    query = study_query().add_columns(*more, STUDY.c.environment_id, PLUGIN.c.paper_id)
+    more = (STUDY.c.settings, STUDY.c.space, STUDY.c.metrics, STUDY.c.environment_id)
+    query = study_query().add_columns(*more)
     found = rows(connection, query.where(STUDY.c.id == number))
     if not found:
         raise UnknownName(f"there is no study {number}; `automl studies` lists them")
     row = honest(found[0])
-    paper = rows(connection, select(PAPER).where(PAPER.c.id == row.pop("paper_id")))
     facts = select(ENVIRONMENT.c.facts).where(ENVIRONMENT.c.id == row.pop("environment_id"))
     return {
         **row,
-        "paper": {key: value for key, value in paper[0].items() if key != "id"},
+        "plugins": [about_plugin(connection, key) for key in entrants(connection, number).values()],
         "environment": connection.execute(facts).scalar_one(),
     }
+
+
+def about_plugin(connection: Connection, plugin_id: int) -> Row:
+    """Name, version and paper of a plugin."""
+    found = plugin_record(connection, plugin_id)
+    return {"plugin": found.name, "plugin_version": found.version, "paper": found.paper}
 
 
 def trials(
@@ -168,7 +183,7 @@ def trials(
     limit: int | None = None,
 ) -> list[Row]:
     """A study's trials: the best first (``order="best"``) or by number (``"number"``)."""
-    query = select(*TRIAL_COLUMNS).where(TRIAL.c.study_id == study)
+    query = select(*TRIAL_COLUMNS).select_from(TRIALS).where(TRIAL.c.study_id == study)
     if states:
         query = query.where(TRIAL.c.state.in_(states))
     by = (TRIAL.c.cost, TRIAL.c.id) if order == "best" else (TRIAL.c.number,)
@@ -226,9 +241,12 @@ def trial(reference: str | int, db: str | None = None, *, code: bool = False) ->
         about = whole_study(connection, row["study"])
         row["reference"] = f"{row['study']}/{row['number']}"
         row |= parts(connection, row["id"])
+        place = select(TRIAL.c.plugin_id).where(TRIAL.c.id == row["id"])
+        plugin_id = connection.execute(place).scalar_one()
+        row |= about_plugin(connection, plugin_id)
         if code:
-            row["code"] = plugin_code(connection, about["plugin_id"])
-    keep = ("plugin", "plugin_version", "dataset", "problem", "metric", "goal", "unit", "paper")
+            row["code"] = plugin_code(connection, plugin_id)
+    keep = ("dataset", "problem", "metric", "goal", "unit")
     return {**row, **{key: about[key] for key in keep}, "settings": about["settings"]}
 
 
@@ -238,7 +256,8 @@ def narrow_trial(connection: Connection, reference: str | int) -> Row:
     Raises:
         UnknownName: if there is no such trial.
     """
-    found = rows(connection, select(*TRIAL_COLUMNS).where(*trial_place(reference)))
+    query = select(*TRIAL_COLUMNS).select_from(TRIALS)
+    found = rows(connection, query.where(*trial_place(reference)))
     if not found:
         study = str(reference).partition("/")[0] if isinstance(reference, str) else "STUDY"
         raise UnknownName(f"there is no trial {reference}; `automl trials {study}` lists a study's")
@@ -314,13 +333,15 @@ def best(
     Raises:
         UnknownName: if there is none.
     """
-    equal = {PLUGIN.c.name: plugin, DATASET.c.name: dataset, STUDY.c.id: study}
+    equal = {DATASET.c.name: dataset, STUDY.c.id: study}
     given = [column == value for column, value in equal.items() if value is not None]
-    has_trial = select(TRIAL.c.id).where(TRIAL.c.study_id == STUDY.c.id, *COMPLETE).exists()
+    has_trial = [TRIAL.c.study_id == STUDY.c.id, *COMPLETE]
+    if plugin is not None:
+        has_trial.append(TRIAL.c.plugin_id.in_(select(PLUGIN.c.id).where(PLUGIN.c.name == plugin)))
     latest = (
         select(DATASET.c.name, STUDY.c.metric, STUDY.c.goal, STUDY.c.kind)
         .select_from(STUDIES)
-        .where(has_trial, *given)
+        .where(select(TRIAL.c.id).where(*has_trial).exists(), *given)
         .order_by((STUDY.c.kind == "search").desc(), STUDY.c.id.desc())
         .limit(1)
     )
@@ -330,8 +351,8 @@ def best(
             raise nothing_complete(connection, plugin, dataset, study)
         ranked = (
             select(TRIAL.c.study_id, TRIAL.c.number)
-            .select_from(STUDIES.join(TRIAL, TRIAL.c.study_id == STUDY.c.id))
-            .where(*COMPLETE, *given, DATASET.c.name == alike.name, STUDY.c.kind == alike.kind)
+            .select_from(MODELS)
+            .where(*has_trial, *given, DATASET.c.name == alike.name, STUDY.c.kind == alike.kind)
             .where(STUDY.c.metric == alike.metric, STUDY.c.goal == alike.goal)
             .order_by(TRIAL.c.cost, TRIAL.c.id)
             .limit(1)

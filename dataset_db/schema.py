@@ -13,6 +13,7 @@ def table(name: str) -> Table:
 
 
 PAPER, PLUGIN, CODE, PLUGIN_CODE = map(table, ("paper", "plugin", "code", "plugin_code"))
+STUDY_PLUGIN = table("study_plugin")
 DATASET, ENVIRONMENT = table("dataset"), table("environment")
 STUDY, TRIAL, SCORE, EVALUATION = map(table, ("study", "trial", "score", "evaluation"))
 ARTIFACT, EXPORT, BENCHMARK = map(table, ("artifact", "export", "benchmark"))

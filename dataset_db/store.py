@@ -24,7 +24,7 @@ from automl.core.record import (
 )
 from automl.dataset_db import engine as opening
 from automl.dataset_db.batch import Batch, Known
-from automl.dataset_db.catalogue import study_parents, study_texts
+from automl.dataset_db.catalogue import entrants, put_entrants, study_parents, study_texts
 from automl.dataset_db.evidence import (
     BenchmarkRecord,
     ExportRecord,
@@ -93,6 +93,7 @@ class Store:
             values = {
                 **study_parents(connection, spec),
                 "name": spec.name,
+                "plugin": spec.plugin,
                 "kind": spec.kind,
                 "state": "running",
                 "metric": name,
@@ -108,8 +109,9 @@ class Store:
             }
             key = connection.execute(insert(STUDY).values(**values)).inserted_primary_key
             assert key is not None
-        study = int(key[0])
-        self._known[study] = Known(goal)
+            study = int(key[0])
+            plugins = put_entrants(connection, study, spec)
+        self._known[study] = Known(goal, plugins)
         return study
 
     def claim_study(self, study: int) -> None:
@@ -213,8 +215,7 @@ class Store:
 
     def start_trial(self, study: int, trial: TrialStart) -> None:
         """A trial is handed out, or handed out again after an interruption (same number)."""
-        self._study(study)
-        self._batch.start(study, trial)
+        self._batch.start(study, trial, self._study(study).plugins[trial.plugin])
 
     def report(
         self, study: int, number: int, step: int, split: str, scores: dict[str, float]
@@ -331,7 +332,8 @@ class Store:
                 goal = study_row(connection, study).goal
                 trials = select(TRIAL.c.number, TRIAL.c.id, TRIAL.c.state)
                 rows = connection.execute(trials.where(TRIAL.c.study_id == study))
-                self._known[study] = Known(goal, {n: (key, state) for n, key, state in rows})
+                known = {number: (key, state) for number, key, state in rows}
+                self._known[study] = Known(goal, entrants(connection, study), known)
         return self._known[study]
 
     def _require(self, study: int, number: int) -> Known:

@@ -134,6 +134,14 @@ class PluginCode(Row, table=True):
     code_id: int = shared("code")
 
 
+class StudyPlugin(Row, table=True):
+    """Which plugins take part in a study: several compete in a search without a named one."""
+
+    __tablename__ = "study_plugin"
+    study_id: int = Field(foreign_key="study.id", primary_key=True, ondelete="CASCADE")
+    plugin_id: int = Field(foreign_key="plugin.id", primary_key=True, index=True)
+
+
 class Dataset(Row, table=True):
     """A dataset by its canonical name; another ``hash`` means that its facts have changed."""
 
@@ -164,7 +172,7 @@ class Study(Row, table=True):
     name: str = text(index=True)
     kind: str = text(required=True)
     state: str = text(required=True)
-    plugin_id: int = shared("plugin")
+    plugin: str = text(required=True)  # the names of its plugins, with commas
     dataset_id: int = shared("dataset")
     environment_id: int = shared("environment")
     metric: str = text(required=True)  # the objective; goal is its direction
@@ -201,6 +209,7 @@ class Trial(Row, table=True):
     )
     id: int | None = Field(default=None, primary_key=True)
     study_id: int = parent("study", index=False)
+    plugin_id: int = shared("plugin")
     number: int
     state: str = text(required=True)
     seed: int = whole(required=True)

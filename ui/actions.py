@@ -61,7 +61,7 @@ def own_data(
 
 
 def search(  # noqa: PLR0913  all but the first two by keyword
-    plugin: str | None = None,
+    plugin: str | Sequence[str] = (),
     dataset: str = "",
     *,
     data: str | Path | None = None,
@@ -75,8 +75,9 @@ def search(  # noqa: PLR0913  all but the first two by keyword
     observer: Observer | None = None,
     **settings: Any,
 ) -> StudyResult:
-    """Search a plugin's space; ``settings`` are the fields of ``SearchSettings``.
+    """Search the spaces of plugins; ``settings`` are the fields of ``SearchSettings``.
 
+    Several plugins compete under one budget; without one, all that can learn the dataset do.
     ``data`` is a file or folder of the user's own in place of a dataset's name, read as
     ``data_options`` say (see ``own_data``). Without ``trials`` and ``timeout`` (seconds) the
     budget is 20 trials.
@@ -84,15 +85,16 @@ def search(  # noqa: PLR0913  all but the first two by keyword
     Raises:
         AutoMLError: for anything the caller can put right; nothing is recorded then.
     """
-    from automl.core.cards import PluginCard
-    from automl.core.discovery import catalogue
     from automl.core.search import Job
     from automl.core.search import search as run
     from automl.core.study import Budget, SearchSettings
 
-    if not plugin:
-        known = ", ".join(card.name for card in catalogue().cards(PluginCard))
-        raise ConfigError(f"name a plugin with --plugin; installed: {known}")
+    if not plugin and not dataset and data is None:
+        raise ConfigError(
+            "say what to search: a plugin (--plugin ptrnet), or data that all plugins may learn "
+            "(--dataset digits, --data table.csv)"
+        )
+    plugins = (plugin,) if isinstance(plugin, str) else tuple(plugin)
     budget = Budget(DEFAULT_TRIALS if trials is None and timeout is None else trials, timeout)
     chosen = SearchSettings.from_dict(settings)
     if data is not None and dataset:
@@ -102,7 +104,7 @@ def search(  # noqa: PLR0913  all but the first two by keyword
     if data is not None:
         notice = observer.notice if observer is not None else (lambda text: None)
         dataset = own_data(data, notice=notice, **(data_options or {}))
-    job = Job(plugin, budget, dataset, tuple(overrides), tuple(techniques), chosen, name)
+    job = Job(plugins, budget, dataset, tuple(overrides), tuple(techniques), chosen, name)
     with opened(db, observer) as store:
         return run(job, store, observer)
 
@@ -207,6 +209,13 @@ def show(
     return query.trial(resolve(reference, plugin, db), db, code=code)
 
 
+def leaderboard(dataset: str | None = None, *, db: str | None = None) -> Row:
+    """The best model of each plugin on a dataset, by default that of the latest search."""
+    from automl.dataset_db import ranking
+
+    return ranking.leaderboard(dataset, db)
+
+
 def claims(plugin: str | None = None, *, db: str | None = None) -> list[Row]:
     """The latest verdict on each claim."""
     return query.claims(db, plugin=plugin)
@@ -237,7 +246,7 @@ def task_of(row: Row) -> TrialTask:
     if not Path(files[0]).exists():
         raise CheckpointError(f"the weights of trial {row['reference']} are gone: {files[0]}")
     return TrialTask(
-        plugin=row["settings"]["reference"],
+        plugin=row["settings"]["plugins"][row["plugin"]]["reference"],
         dataset=row["dataset"],
         config=row["config"],
         number=row["number"],

@@ -40,6 +40,52 @@ def axis_title(metric: str, unit: str) -> str:
     return f"{metric} [{unit}]" if unit else metric
 
 
+def by_plugin(trials: list[Row], metric: str, unit: str) -> go.Figure:
+    """The objective of every complete trial, a column of points for each plugin."""
+    figure = go.Figure()
+    done = [t for t in trials if t["state"] == "complete" and t["objective"] is not None]
+    for name in sorted({trial["plugin"] for trial in done}):
+        mine = [trial for trial in done if trial["plugin"] == name]
+        figure.add_box(
+            y=[trial["objective"] for trial in mine],
+            text=[f"trial {trial['number']}" for trial in mine],
+            name=name,
+            boxpoints="all",
+            pointpos=0,
+            fillcolor="rgba(0,0,0,0)",
+            line={"color": GREY},
+            marker={"color": BLUE, "size": 8},
+            showlegend=False,
+        )
+    return layout(figure, "plugin", axis_title(metric, unit))
+
+
+def ranking(rows: list[Row], baselines: Row, metric: str, unit: str) -> go.Figure:
+    """The best of each plugin on validation and, where scored, test data, beside baselines."""
+    figure = go.Figure()
+    names = [row["plugin"] for row in rows]
+    for label, key, colour, symbol in (
+        ("validation", "value", BLUE, "circle"),
+        ("test", "test", ORANGE, "diamond"),
+    ):
+        figure.add_scatter(
+            x=[row[key] for row in rows],
+            y=names,
+            mode="markers",
+            name=label,
+            marker={"color": colour, "size": 12, "symbol": symbol},
+            text=[f"trial {row['reference']}" for row in rows],
+            hovertemplate="%{text}: %{x:.4g}",
+        )
+    for name, scores in baselines.items():
+        if metric in scores:
+            figure.add_vline(
+                x=scores[metric], line={"color": GREY, "dash": "dot"}, annotation_text=name
+            )
+    made = layout(figure, axis_title(metric, unit), "plugin", 140 + 40 * len(rows))
+    return made.update_yaxes(autorange="reversed")
+
+
 def history(trials: list[Row], metric: str, goal: str, unit: str) -> go.Figure:
     """The objective of every trial and the best so far, over the trials' numbers."""
     figure = go.Figure()

@@ -55,7 +55,14 @@ def seconds(text: str | None) -> float | None:
 
 @app.command(rich_help_panel="Search")
 def search(
-    plugin: PluginOption = None,
+    plugin: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(
+            "--plugin",
+            "-p",
+            help="Name or folder (./mine); repeat it for several. Default: all that can learn it.",
+        ),
+    ] = None,
     dataset: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option(
@@ -120,7 +127,9 @@ def search(
     db: Database = None,
     json: Json = False,
 ) -> None:
-    """Search a plugin's architectures and keep every model.
+    """Search the architectures of one plugin or of several, and keep every model.
+
+    Without --plugin all that can learn the data compete under one budget.
 
     [bold]Examples[/]
 
@@ -130,12 +139,14 @@ def search(
 
     automl search --plugin ptrnet --set arch=seq2seq --timeout 10m --json
 
-    automl search --plugin selu --data table.csv --target price
+    automl search --data table.csv --target price
+
+    automl search --dataset digits --trials 30 --set selu.depth=4
     """
     from automl.ui import actions, render
 
     result = actions.search(
-        plugin,
+        plugin or (),
         dataset or "",
         data=data,
         data_options={
@@ -323,8 +334,7 @@ def claims(
 
     rows = actions.claims(plugin, db=db)
     if markdown is not None:
-        markdown.write_text(render.claims_page(rows))
-        markdown.with_suffix(".json").write_text(render.claims_record(rows))
+        render.write_claims(markdown, rows)
         return
     render.claims(rows, json)
 
@@ -362,6 +372,21 @@ def best(
     from automl.ui import actions, render
 
     render.trial(actions.best(plugin=plugin, dataset=dataset, study=study, db=db), json)
+
+
+@app.command(rich_help_panel="Models")
+def leaderboard(
+    dataset: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Argument(help="A dataset's name; by default that of the latest search."),
+    ] = None,
+    db: Database = None,
+    json: Json = False,
+) -> None:
+    """Rank the papers on a dataset: the best model of each plugin over all searches."""
+    from automl.ui import actions, render
+
+    render.leaderboard(actions.leaderboard(dataset, db=db), json)
 
 
 @app.command(rich_help_panel="Models")

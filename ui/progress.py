@@ -98,14 +98,16 @@ class LiveProgress:
 
     def changed(self, trial: TrialStart) -> str:
         """The searched settings of a trial, in short."""
-        if not trial.params:
-            return trial.label
-        return " ".join(f"{name}={compact(value)}" for name, value in trial.params.items())
+        assert self.spec is not None
+        words = [f"{name}={compact(value)}" for name, value in trial.params.items()]
+        if len(self.spec.plugins) > 1:
+            words.insert(0, trial.plugin)
+        return " ".join(words) or trial.label
 
     def steps(self, trial: TrialStart) -> int:
         """How many steps the trial's fit takes."""
         assert self.spec is not None
-        plugin = catalogue().plugin(self.spec.settings["reference"])
+        plugin = catalogue().plugin(self.spec.settings["plugins"][trial.plugin]["reference"])
         config = type(plugin.defaults).from_dict(trial.config)
         return max(1, plugin.steps(config))
 

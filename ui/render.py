@@ -6,6 +6,7 @@ import json as jsonlib
 import math
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, Group
@@ -16,7 +17,7 @@ from rich.text import Text
 
 if TYPE_CHECKING:
     from automl.core.check import Finding
-    from automl.core.study import StudyResult
+    from automl.core.study import Standing, StudyResult
     from automl.ui.progress import LiveProgress
 
 Row = dict[str, Any]
@@ -90,12 +91,14 @@ def result(found: StudyResult, db: str | None, json: bool) -> None:
             Text.assemble(
                 ("Winner: ", "bold"),
                 (f"trial {reference}", "bold green"),
-                f" with {best.metric} {number(best.value)} on the validation split",
+                f" of {best.plugin} with {best.metric} {number(best.value)} on validation data",
             )
         )
         if best.test:
             scores = ", ".join(f"{name} {number(value)}" for name, value in best.test.items())
             parts.append(Text(f"Test split, touched once: {scores}"))
+        if len(found.standings) > 1:
+            parts.append(standings(found.standings, found.study, best.metric))
         if found.baselines:
             parts.append(comparison(best.test, found.baselines, best.metric))
         parts.append(Text(where(found.study, best.trial, db), "dim"))
@@ -111,6 +114,15 @@ def result(found: StudyResult, db: str | None, json: bool) -> None:
         next_.append(f"automl resume {found.study} --trials {2 * done}{at}")
     parts += [Text("Next:", "bold"), *(Text(f"  {command}", "cyan") for command in next_)]
     console.print(Panel(Group(*parts), border_style="green" if found.best else "yellow"))
+
+
+def standings(found: Iterable[Standing], study: int, objective: str) -> Table:
+    """The plugins that competed, the best first."""
+    shown = table("Plugin", f"{objective} (validation)", "Best trial", "Trials")
+    for standing in found:
+        trial = "–" if standing.trial is None else f"{study}/{standing.trial}"
+        shown.add_row(standing.plugin, number(standing.value), trial, str(standing.trials))
+    return shown
 
 
 def comparison(
@@ -208,6 +220,29 @@ def trial(row: Row, json: bool) -> None:
         console.print(Text(row["failure"]["traceback"] or row["failure"]["message"], "red"))
     for name, text in row.get("code", {}).items():
         console.print(Panel(Syntax(text, "python"), title=name, title_align="left"))
+
+
+def leaderboard(found: Row, json: bool) -> None:
+    """The plugins on a dataset, the best first."""
+    if json:
+        dump(found)
+        return
+    console, metric = Console(), found["metric"]
+    console.print(Text(f"{found['dataset']}: the best model of each plugin", "bold"))
+    shown = table(
+        "", "Plugin", f"{metric} (validation)", f"{metric} (test)", "Trial", "Of", "Parameters",
+        "Paper",
+    )  # fmt: skip
+    for row in found["rows"]:
+        shown.add_row(
+            str(row["rank"]), row["plugin"], number(row["value"]), number(row["test"]),
+            row["reference"], str(row["trials"]), number(row["parameters"]),
+            f"{row['paper']} ({row['year']})",
+        )  # fmt: skip
+    for name, scores in found["baselines"].items():
+        shown.add_row("–", name, "–", number(scores.get(metric)), "–", "–", "–", "plain baseline")
+    console.print(shown)
+    console.print(Text("Only the winner of a search is scored on the test split, once.", "dim"))
 
 
 def numbers(found: Mapping[str, Any], json: bool) -> None:
@@ -339,9 +374,26 @@ def claims_page(found: list[Row]) -> str:
     return "\n".join(parts) + "\n"
 
 
-def claims_record(found: list[Row]) -> str:
-    """The claims as JSON: what the tables of the documentation are made from."""
-    return jsonlib.dumps(found, indent=1, default=str) + "\n"
+def write_claims(path: Path, found: list[Row]) -> None:
+    """Write the claims as a page, and as JSON beside it for the tables of the documentation.
+
+    What is there already of claims that ``found`` lacks is kept: papers may be checked on several
+    machines, each with a database of its own.
+    """
+    record = path.with_suffix(".json")
+    judged = {claim_key(row) for row in found}
+    known = jsonlib.loads(record.read_text()) if record.exists() else []
+    kept = [row for row in known if claim_key(row) not in judged]
+    for row in kept:
+        row["created_at"] = datetime.fromisoformat(row["created_at"])
+    every = sorted([*kept, *found], key=lambda row: (row["plugin"], row["scale"] != "small"))
+    path.write_text(claims_page(every))
+    record.write_text(jsonlib.dumps(every, indent=1, default=str) + "\n")
+
+
+def claim_key(row: Row) -> tuple[str, str, str]:
+    """What makes two verdicts be about the same claim."""
+    return row["plugin"], row["claim"], row["scale"]
 
 
 def claim_section(row: Row) -> list[str]:

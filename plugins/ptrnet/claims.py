@@ -12,7 +12,7 @@ from automl.core.api import Bar, Claim, ClaimRun, Scores, Split
 from automl.plugins.ptrnet import labels, metrics
 from automl.plugins.ptrnet.config import FULL, Config
 
-# The honest comparison: same data, width, batches and steps; the baselines choose their own rate.
+# The honest comparison: same data, width, batches and steps; each side chooses its own rate.
 RATES = {"lr": (1e-3, 2e-3, 4e-3)}
 SMALL = Config(steps=4000, eval_every=1000)
 HULL_10 = "convex-hull:n=10,train_size=100000"
@@ -120,7 +120,7 @@ TSP_CONTROLS = {
 
 # ---------------------------------------------------------------- the small scale
 
-POINTER_10 = ClaimRun("Ptr-Net, n=10", HULL_10, SMALL)
+POINTER_10 = ClaimRun("Ptr-Net, n=10", HULL_10, SMALL, tune=RATES)
 ATTENTION_10 = ClaimRun(
     "seq2seq + attention, n=10",
     HULL_10,
@@ -146,6 +146,7 @@ POINTER_MIXED = ClaimRun(
     HULL_MIXED,
     replace(SMALL, steps=5000),
     evaluate=tuple(f"convex-hull:n={n}" for n in (5, 10, 20, 50)),
+    tune=RATES,
 )
 
 VARIABLE_DICTIONARY = Claim(
@@ -214,12 +215,13 @@ LENGTH_GENERALISATION = Claim(
     controls=HULL_CONTROLS,
 )
 
-TOURS_5 = ClaimRun("Ptr-Net, 5 cities", TSP_5, replace(SMALL, steps=5000))
+TOURS_5 = ClaimRun("Ptr-Net, 5 cities", TSP_5, replace(SMALL, steps=5000), tune=RATES)
 TOURS_MIXED = ClaimRun(
     "Ptr-Net, 5-10 cities",
     TSP_MIXED,
     replace(SMALL, steps=5000),
     evaluate=tuple(f"tsp:n={n}" if n != 5 else "tsp" for n in (5, 8, 10, 12)),
+    tune=RATES,
 )
 NEIGHBOUR = "nearest neighbour (A1*)"
 TRAVELLING_SALESMAN = Claim(
@@ -250,7 +252,7 @@ TRAVELLING_SALESMAN = Claim(
     controls=TSP_CONTROLS,
 )
 
-TRIANGLES_5 = ClaimRun("Ptr-Net, n=5", DELAUNAY_5, replace(SMALL, steps=9000))
+TRIANGLES_5 = ClaimRun("Ptr-Net, n=5", DELAUNAY_5, replace(SMALL, steps=9000), tune=RATES)
 TRIANGULATION = Claim(
     name="triangulation",
     statement="A Ptr-Net learns Delaunay triangulations of five points.",

@@ -1,5 +1,6 @@
 """Claims become studies, evidence and verdicts; nothing is trained twice."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -81,14 +82,26 @@ def test_verdicts_follow_from_the_means_over_seeds(claiming, recorder) -> None:
 
 def test_what_is_on_record_is_not_trained_again(claiming, recorder) -> None:
     first = reproduce(Request(claiming, settings=SETTINGS), recorder)
-    trained = len(recorder.past(first[0].studies[0]))
-    assert trained == 2 * (1 + 3 + 1)
+    trained = [len(recorder.past(study)) for study in first[0].studies]
+    assert trained == [3, 2 + (2 - 1) + 2]  # a rate for the rival; then all seeds, its first known
     again = reproduce(Request(claiming, claims=("misses",), settings=SETTINGS), recorder)
     whole = reproduce(Request(claiming, settings=SETTINGS), recorder)
     assert whole[0].studies == first[0].studies
     assert again[0].studies != first[0].studies
     fresh = reproduce(Request(claiming, settings=SETTINGS, fresh=True), recorder)
     assert fresh[0].studies != first[0].studies
+
+
+def test_a_page_keeps_what_another_machine_found(claiming, recorder, tmp_path: Path) -> None:
+    reproduce(Request(claiming, claims=("misses",), settings=SETTINGS), recorder)
+    page = tmp_path / "claims.md"
+    render.write_claims(page, query.claims())
+    elsewhere = [{**row, "plugin": "another"} for row in query.claims()]
+    render.write_claims(page, elsewhere)
+    render.write_claims(page, elsewhere)
+    assert page.read_text().count("misses — not reproduced") == 2
+    kept = json.loads(page.with_suffix(".json").read_text())
+    assert sorted(row["plugin"] for row in kept) == sorted(["another", query.claims()[0]["plugin"]])
 
 
 def test_claims_are_chosen_by_name_and_scale(claiming, recorder) -> None:

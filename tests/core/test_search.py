@@ -29,7 +29,7 @@ def values(recorder: Recorder, study: int) -> list[tuple[int, str, float | None]
 
 
 def test_a_search_spends_its_budget_and_knows_its_best(make_plugin, recorder) -> None:
-    result = search(Job(make_plugin(), Budget(trials=5), settings=INLINE), recorder)
+    result = search(Job((make_plugin(),), Budget(trials=5), settings=INLINE), recorder)
     past = recorder.past(result.study)
     assert result.state == "complete"
     assert [trial.start.number for trial in past] == [0, 1, 2, 3, 4]
@@ -45,9 +45,18 @@ def test_a_search_spends_its_budget_and_knows_its_best(make_plugin, recorder) ->
 @pytest.mark.parametrize("workers", [1, 2, 5])
 def test_the_budget_is_exact_with_any_number_of_workers(make_plugin, recorder, workers) -> None:
     settings = replace(TWO, workers=workers)
-    result = search(Job(make_plugin(), Budget(trials=7), settings=settings), recorder)
+    result = search(Job((make_plugin(),), Budget(trials=7), settings=settings), recorder)
     assert result.complete == 7
     assert len(recorder.past(result.study)) == 7
+
+
+def test_workers_import_nothing_from_the_folder_they_are_started_in(
+    make_plugin, recorder, tmp_path: Path, monkeypatch
+) -> None:
+    (tmp_path / "random.py").write_text("raise SystemExit('a file of the user')")
+    monkeypatch.chdir(tmp_path)
+    result = search(Job((make_plugin(),), Budget(trials=1), settings=TWO), recorder)
+    assert result.complete == 1
 
 
 def test_the_same_seed_gives_the_same_search_and_another_seed_another(
@@ -57,7 +66,7 @@ def test_the_same_seed_gives_the_same_search_and_another_seed_another(
     settings = replace(INLINE, sampler="tpe")
 
     def history(seed: int) -> list[float | None]:
-        job = Job(plugin, Budget(trials=8), settings=replace(settings, seed=seed))
+        job = Job((plugin,), Budget(trials=8), settings=replace(settings, seed=seed))
         return [value for _, _, value in values(recorder, search(job, recorder).study)]
 
     assert history(0) == history(0)
@@ -68,8 +77,8 @@ def test_the_same_seed_gives_the_same_search_and_another_seed_another(
 def test_a_resumed_search_goes_on_as_an_uninterrupted_one(make_plugin, recorder, sampler) -> None:
     plugin = make_plugin()
     settings = replace(INLINE, sampler=sampler)
-    whole = search(Job(plugin, Budget(trials=14), settings=settings), recorder)
-    part = search(Job(plugin, Budget(trials=6), settings=settings), recorder)
+    whole = search(Job((plugin,), Budget(trials=14), settings=settings), recorder)
+    part = search(Job((plugin,), Budget(trials=6), settings=settings), recorder)
     again = resume(part.study, recorder, trials=14)
     assert values(recorder, part.study) == values(recorder, whole.study)
     assert again.best is not None
@@ -78,15 +87,15 @@ def test_a_resumed_search_goes_on_as_an_uninterrupted_one(make_plugin, recorder,
 
 
 def test_pinned_settings_leave_the_space(make_plugin, recorder) -> None:
-    job = Job(make_plugin(), Budget(trials=3), overrides=("x=0.25",), settings=INLINE)
+    job = Job((make_plugin(),), Budget(trials=3), overrides=("x=0.25",), settings=INLINE)
     study = search(job, recorder).study
     assert {trial.start.config["x"] for trial in recorder.past(study)} == {0.25}
-    assert recorder.spec(study).space == {}
+    assert recorder.spec(study).space == {"tested": {}}
 
 
 def test_hopeless_trials_are_pruned_but_not_before_the_warm_up(make_plugin, recorder) -> None:
     settings = replace(INLINE, pruner="median", warmup=0.5)
-    job = Job(make_plugin(), Budget(trials=20), overrides=("n=10",), settings=settings)
+    job = Job((make_plugin(),), Budget(trials=20), overrides=("n=10",), settings=settings)
     result = search(job, recorder)
     pruned = [t for t in recorder.past(result.study) if t.state == "pruned"]
     assert result.pruned == len(pruned) > 0
@@ -121,7 +130,7 @@ else:
     run.report(1, {{"accuracy": config.x, "nll": 1.0}})
 """
     settings = replace(TWO, memory_mb=1500, stall_timeout=8.0 if fault == "hangs" else 600.0)
-    result = search(Job(make_plugin(fit=body), Budget(trials=4), settings=settings), recorder)
+    result = search(Job((make_plugin(fit=body),), Budget(trials=4), settings=settings), recorder)
     assert (result.state, result.complete, result.failed) == ("complete", 3, 1)
     failure = recorder.failure(result.study, 0)
     assert failure.kind == kind
@@ -132,7 +141,7 @@ else:
 def test_trial_after_trial_failing_alike_ends_the_study(make_plugin, recorder) -> None:
     plugin = make_plugin(fit="raise RuntimeError(f'boom {config.x}')")
     settings = replace(INLINE, max_failures=3)
-    result = search(Job(plugin, Budget(trials=50), settings=settings), recorder)
+    result = search(Job((plugin,), Budget(trials=50), settings=settings), recorder)
     assert (result.state, result.failed) == ("failed", 3)
     assert "3 trials in a row failed alike: RuntimeError: boom" in result.message
 
@@ -140,14 +149,14 @@ def test_trial_after_trial_failing_alike_ends_the_study(make_plugin, recorder) -
 def test_a_space_that_raises_is_one_sentence_and_no_study(make_plugin, recorder) -> None:
     plugin = make_plugin(space="raise KeyError('no such thing')")
     with pytest.raises(BrokenPlugin, match="the space of plugin 'tested' raised KeyError"):
-        search(Job(plugin, Budget(trials=1), settings=INLINE), recorder)
+        search(Job((plugin,), Budget(trials=1), settings=INLINE), recorder)
     assert recorder.find_study("tested on spirals:train_size=200") is None
 
 
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        ({"plugin": "ptrnt"}, UnknownName, "Did you mean 'ptrnet'"),
+        ({"plugins": ("ptrnt",)}, UnknownName, "Did you mean 'ptrnet'"),
         ({"dataset": "tsp"}, ConfigError, "cannot learn dataset 'tsp'"),
         ({"dataset": "spiral"}, UnknownName, "Did you mean 'spirals'"),
         ({"overrides": ("x=7",)}, ConfigError, "x=7.0 must be at most 1"),
@@ -156,7 +165,7 @@ def test_a_space_that_raises_is_one_sentence_and_no_study(make_plugin, recorder)
     ],
 )
 def test_misuse_is_one_sentence_and_no_study(make_plugin, recorder, change, error, message) -> None:
-    job = replace(Job(make_plugin(), Budget(trials=1), settings=INLINE), **change)
+    job = replace(Job((make_plugin(),), Budget(trials=1), settings=INLINE), **change)
     with pytest.raises(error) as caught:
         search(job, recorder)
     assert message in str(caught.value)
@@ -172,7 +181,7 @@ def test_a_budget_is_positive(budget) -> None:
 
 
 def test_the_clock_ends_a_search_and_keeps_the_models_so_far(make_plugin, recorder) -> None:
-    job = Job(make_plugin(fit=SLOW), Budget(timeout=6), overrides=("n=100",), settings=TWO)
+    job = Job((make_plugin(fit=SLOW),), Budget(timeout=6), overrides=("n=100",), settings=TWO)
     started = time.monotonic()
     result = search(job, recorder)
     assert result.state == "exhausted"
@@ -182,7 +191,7 @@ def test_the_clock_ends_a_search_and_keeps_the_models_so_far(make_plugin, record
 
 
 def test_the_clock_also_ends_fits_that_never_return(make_plugin, recorder) -> None:
-    job = Job(make_plugin(fit="time.sleep(1000)"), Budget(timeout=5), settings=TWO)
+    job = Job((make_plugin(fit="time.sleep(1000)"),), Budget(timeout=5), settings=TWO)
     result = search(job, recorder)
     assert result.state == "exhausted"
     assert {state for _, state, _ in values(recorder, result.study)} == {"interrupted"}
@@ -194,7 +203,7 @@ from automl.core.search import Job, search
 from automl.core.study import Budget, SearchSettings
 from automl.dataset_db.store import Store
 settings = SearchSettings(workers=2, sampler="random", pruner="none")
-search(Job(sys.argv[1], Budget(trials=8), overrides=("n=12",), settings=settings), Store())
+search(Job((sys.argv[1],), Budget(trials=8), overrides=("n=12",), settings=settings), Store())
 """
 
 
@@ -337,7 +346,7 @@ def study_finished(study):
 def test_listeners_are_told_and_a_broken_one_costs_nothing(make_plugin, recorder) -> None:
     folder = make_plugin(name="listening", init=LISTENING)
     with pytest.warns(UserWarning, match="trial_finished hook raised"):
-        result = search(Job(folder, Budget(trials=2), settings=INLINE), recorder)
+        result = search(Job((folder,), Budget(trials=2), settings=INLINE), recorder)
     assert (result.state, result.complete) == ("complete", 2)
     (module,) = [m for name, m in sys.modules.items() if name.endswith("plugin_listening")]
     assert module.heard == [

@@ -17,21 +17,25 @@ from typing import Any
 
 import pytest
 
-from automl.core.record import StudySpec, TrialEnd, TrialStart
+from automl.core.record import PluginRecord, StudySpec, TrialEnd, TrialStart
 from automl.dataset_db.store import Store
 
 SPEC = StudySpec(
     name="tested",
     kind="search",
-    plugin="tested",
-    plugin_version=1,
-    paper={"title": "A paper", "year": 2020, "arxiv": "2001.00001", "authors": "A. Author"},
-    code={"__init__.py": "x = 1\n", "model.py": '"""Docs."""\ny = 2\n'},
+    plugins=(
+        PluginRecord(
+            "tested",
+            1,
+            {"title": "A paper", "year": 2020, "arxiv": "2001.00001", "authors": "A. Author"},
+            {"__init__.py": "x = 1\n", "model.py": '"""Docs."""\ny = 2\n'},
+        ),
+    ),
     dataset="spirals",
     info={"name": "spirals", "problem": "tabular-classification", "sizes": {"train": 10}},
     metrics=(("accuracy", "max", ""), ("nll", "min", "nats")),
-    space={"x": {"name": "FloatDistribution", "attributes": {"low": 0.0, "high": 1.0}}},
-    settings={"search": {"seed": 0}, "reference": "tested"},
+    space={"tested": {"x": {"name": "FloatDistribution", "attributes": {"low": 0.0, "high": 1.0}}}},
+    settings={"search": {"seed": 0}, "plugins": {"tested": {"reference": "tested"}}},
     environment={"python": "3.11", "packages": {"torch": "2.9"}},
     trials=10,
     timeout=None,
@@ -144,6 +148,16 @@ def spec() -> StudySpec:
 
 
 @pytest.fixture
+def with_plugin(spec: StudySpec) -> Callable[..., StudySpec]:
+    """Makes that study with another state of its plugin."""
+
+    def make(**changes: Any) -> StudySpec:
+        return replace(spec, plugins=(replace(spec.plugins[0], **changes),))
+
+    return make
+
+
+@pytest.fixture
 def study(store: Store, spec: StudySpec) -> int:
     """That study, recorded and run by this process."""
     return store.create_study(spec)
@@ -154,7 +168,9 @@ def start() -> Callable[..., TrialStart]:
     """Makes a trial that is handed out."""
 
     def make(number: int, x: float = 0.5, **changes: Any) -> TrialStart:
-        return replace(TrialStart(number, number + 100, {"x": x}, {"x": x, "n": 3}), **changes)
+        return replace(
+            TrialStart(number, "tested", number + 100, {"x": x}, {"x": x, "n": 3}), **changes
+        )
 
     return make
 
@@ -166,7 +182,8 @@ def run_trial(start: Callable[..., TrialStart]) -> Callable[..., None]:
     def run(
         store: Store, study: int, number: int, value: float | None = 0.5, **changes: Any
     ) -> None:
-        store.start_trial(study, start(number, changes.pop("x", 0.5)))
+        plugin = changes.pop("plugin", "tested")
+        store.start_trial(study, start(number, changes.pop("x", 0.5), plugin=plugin))
         scores = {} if value is None else {"accuracy": value, "nll": 1 - value}
         store.report(study, number, 1, "valid", scores)
         end = TrialEnd(number, "complete", value, scores, 1, 0.25)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sqlite3
 import time
@@ -17,20 +18,22 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from automl.core.errors import DatabaseError
+from automl.core.record import TrialEnd
 from automl.dataset_db import engine as opening
 from automl.dataset_db import query
-from automl.dataset_db.schema import STUDY
+from automl.dataset_db.schema import STUDY, TRIAL
 from automl.dataset_db.store import Store
 from automl.dataset_db.tables import METADATA
 
-SECOND = '''
-"""Second."""
+HEAD = opening.REVISIONS[-1]
+NEXT = '''
+"""Next."""
 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0002"
-down_revision = "0001"
+revision = "9999"
+down_revision = "{head}"
 
 
 def upgrade():
@@ -55,9 +58,11 @@ def newer(monkeypatch, tmp_path: Path) -> Any:
         folder = tmp_path / "migrations"
         ignore = shutil.ignore_patterns("__pycache__")
         shutil.copytree(opening.MIGRATIONS, folder, ignore=ignore, dirs_exist_ok=True)
-        (folder / "versions" / "0002_second.py").write_text(SECOND.format(more=more).lstrip())
+        (folder / "versions" / "9999_next.py").write_text(
+            NEXT.format(more=more, head=opening.REVISIONS[-1]).lstrip()
+        )
         monkeypatch.setattr(opening, "MIGRATIONS", folder)
-        monkeypatch.setattr(opening, "REVISIONS", ("0001", "0002"))
+        monkeypatch.setattr(opening, "REVISIONS", (*opening.REVISIONS, "9999"))
 
     return make
 
@@ -94,7 +99,7 @@ def test_on_sqlite_they_make_it_to_the_letter(tmp_path: Path) -> None:
         with sqlite3.connect(path) as connection:
             rows = connection.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL")
             return {
-                name: sorted(line.strip().strip(",") for line in sql.splitlines())
+                name: sorted(line.strip().strip(",").replace('"', "") for line in sql.splitlines())
                 for name, sql in rows
                 if name != opening.VERSION_TABLE
             }
@@ -107,7 +112,7 @@ def test_on_sqlite_they_make_it_to_the_letter(tmp_path: Path) -> None:
 
 def test_down_and_up_again(store: Store) -> None:
     config = configuration()
-    with store.engine.begin() as connection:
+    with opening.migrating(store.engine) as connection:
         config.attributes["connection"] = connection
         command.downgrade(config, "base")
         assert sqlalchemy.inspect(connection).get_table_names() == [opening.VERSION_TABLE]
@@ -120,21 +125,49 @@ def test_an_older_database_is_copied_and_migrated(db: str, spec, newer, tmp_path
     with Store(db) as store:
         study = store.create_study(spec)
     newer()
-    with pytest.raises(DatabaseError, match="older revision 0001: the next `automl search`"):
+    with pytest.raises(DatabaseError, match=f"older revision {HEAD}: the next `automl search`"):
         query.studies(db)
     with Store(db) as store:
         assert store.spec(study) == spec
-        assert opening.revision(store.engine) == "0002"
+        assert opening.revision(store.engine) == "9999"
         with store.engine.connect() as connection:
             columns = sqlalchemy.inspect(connection).get_columns("study")
     assert "colour" in {column["name"] for column in columns}
-    copies = list(tmp_path.glob("models.db.backup-0001-*"))
+    copies = list(tmp_path.glob(f"models.db.backup-{HEAD}-*"))
     if "://" in db:
         assert copies == []
         return
     with sqlite3.connect(copies[0]) as connection:
         assert connection.execute("SELECT name FROM study").fetchall() == [(spec.name,)]
-        assert connection.execute("SELECT * FROM automl_version").fetchall() == [("0001",)]
+        assert connection.execute("SELECT * FROM automl_version").fetchall() == [(HEAD,)]
+
+
+def test_nothing_is_lost_on_the_way_from_the_first_schema(db: str, spec, start, tmp_path) -> None:
+    trial = TrialEnd(0, "complete", 0.5, {"accuracy": 0.5}, 1, 0.25)
+    with Store(db) as store:
+        study = store.create_study(spec)
+        store.start_trial(study, start(0))
+        store.report(study, 0, 1, "valid", {"accuracy": 0.5})
+        store.finish_trial(study, trial)
+        store.flush()
+        before = store.spec(study), store.past(study)
+        config = configuration()
+        with opening.migrating(store.engine) as connection:
+            config.attributes["connection"] = connection
+            command.downgrade(config, "0001")
+            columns = sqlalchemy.inspect(connection).get_columns("study")
+            query_old = sqlalchemy.text("SELECT settings FROM study")
+            settings = connection.execute(query_old).scalar_one()
+    assert "plugin_id" in {column["name"] for column in columns}
+    assert "plugins" not in (json.loads(settings) if isinstance(settings, str) else settings)
+    with Store(db) as store:
+        assert (store.spec(study), store.past(study)) == before
+        unknown = sqlalchemy.update(TRIAL).values(plugin_id=99)
+        with (
+            pytest.raises(DatabaseError),  # foreign keys are on again
+            opening.transaction(store.engine) as connection,
+        ):
+            connection.execute(unknown)
 
 
 def test_a_migration_that_fails_changes_nothing(db: str, spec, newer) -> None:
@@ -149,7 +182,7 @@ def test_a_migration_that_fails_changes_nothing(db: str, spec, newer) -> None:
         assert "colour" not in {column["name"] for column in columns}
         rows = connection.execute(sqlalchemy.select(STUDY.c.name)).scalars().all()
         assert rows == [spec.name]
-    assert opening.revision(engine) == "0001"
+    assert opening.revision(engine) == HEAD
     engine.dispose()
 
 

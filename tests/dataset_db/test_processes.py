@@ -45,7 +45,7 @@ store, study = Store(sys.argv[1], artifacts=Path(sys.argv[2])), int(sys.argv[3])
 store.claim_study(study)
 first = len(store.past(study))
 for number in range(first, first + 100_000):
-    store.start_trial(study, TrialStart(number, number, {"x": 0.5}, {"x": 0.5}))
+    store.start_trial(study, TrialStart(number, "tested", number, {"x": 0.5}, {"x": 0.5}))
     for step in range(5):
         store.report(study, number, step, "valid", {"accuracy": step / 10, "nll": 1.0})
     store.finish_trial(study, TrialEnd(number, "complete", number / 1000, {}, 4))

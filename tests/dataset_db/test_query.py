@@ -26,11 +26,15 @@ def fill(store: Store, spec: StudySpec, run_trial):
     """Records a study with these objectives and closes it; returns its number."""
 
     def make(*values: float | None, **changes: object) -> int:
-        study = store.create_study(replace(spec, **changes))
+        chosen = replace(spec, **changes)
+        study = store.create_study(chosen)
+        plugin = chosen.plugins[0].name
         for number, value in enumerate(values):
             state = "failed" if value is None else "complete"
             failure = Failure("ValueError", "no") if value is None else None
-            run_trial(store, study, number, value, x=value, state=state, failure=failure)
+            run_trial(
+                store, study, number, value, x=value, state=state, failure=failure, plugin=plugin
+            )
         store.close_study(study, "complete", None, 1.0)
         return study
 
@@ -120,10 +124,10 @@ def test_everything_about_a_trial(db, store, spec, start, tmp_path: Path, monkey
     row = query.trial(f"{study}/0", db, code=True)
     assert row == query.trial(row["id"], db, code=True)
     assert row["reference"] == f"{study}/0"
-    assert row["code"] == spec.code
+    assert row["code"] == spec.plugins[0].code
     assert row["curves"]["valid"]["accuracy"] == [[1, 0.25], [2, 0.5]]
     assert row["curves"]["train"]["accuracy"] == [[1, 0.75]]
-    assert row["paper"] == spec.paper
+    assert row["paper"] == spec.plugins[0].paper
     assert row["settings"] == spec.settings
     assert row["artifacts"][0]["file"] == str(weights)
     assert (row["macs"], row["parameters"], row["stopped"]) == (123, 10, "budget")
@@ -169,14 +173,15 @@ def test_info_counts_and_measures(db, fill, tmp_path: Path, monkeypatch) -> None
 # ---------------------------------------------------------------- the data set
 
 
-def test_models_are_one_row_each_with_what_was_asked_for(db, fill, spec) -> None:
+def test_models_are_one_row_each_with_what_was_asked_for(db, fill, spec, with_plugin) -> None:
     first = fill(0.25, 0.75, None)
-    fill(0.5, code={**spec.code, "model.py": "y = 3\n"})
+    code = {**spec.plugins[0].code, "model.py": "y = 3\n"}
+    fill(0.5, plugins=with_plugin(code=code).plugins)
     frame = models(db, code=True, curves=True, evaluations=True)
     assert list(frame["objective"]) == [0.75, 0.5, 0.25]
     assert list(frame["config"]) == [{"x": x, "n": 3} for x in (0.75, 0.5, 0.25)]
     assert frame["code"][0] is frame["code"][2]
-    assert frame["code"][0] == spec.code
+    assert frame["code"][0] == spec.plugins[0].code
     assert frame["code"][0]["__init__.py"] is frame["code"][1]["__init__.py"]
     assert frame["curves"][0]["valid"]["accuracy"] == [(1, 0.75)]
     assert frame["evaluations"][0] == []
@@ -235,9 +240,9 @@ def test_questions_that_make_no_sense(db, store, given, said: str) -> None:
     assert said in str(caught.value)
 
 
-def test_hostile_texts_are_only_texts(db, fill) -> None:
+def test_hostile_texts_are_only_texts(db, fill, with_plugin) -> None:
     name = "'; DROP TABLE trial; --"
-    study = fill(0.5, plugin=name, name=name)
+    study = fill(0.5, plugins=with_plugin(name=name).plugins, name=name)
     assert query.best(db, plugin=name) == f"{study}/0"
     assert list(models(db, plugin=name)["plugin"]) == [name]
     assert models(db, plugin="' OR 1=1").empty

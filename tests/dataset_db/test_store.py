@@ -174,9 +174,9 @@ def test_a_study_is_found_as_it_was_described(store, study, spec) -> None:
     assert store.spec(study) == replace(spec, trials=99, timeout=12.5)
 
 
-def test_what_studies_share_is_stored_once(store, spec) -> None:
+def test_what_studies_share_is_stored_once(store, spec, with_plugin) -> None:
     layout = {"__init__.py": "x = 1\n", "model.py": "y=2  # the same code\n"}
-    for changed in (spec, spec, replace(spec, code=layout), replace(spec, plugin_version=2)):
+    for changed in (spec, spec, with_plugin(code=layout), with_plugin(version=2)):
         store.create_study(changed)
     tables = (PAPER, PLUGIN, CODE, DATASET, ENVIRONMENT)
     assert [count(store, table) for table in tables] == [1, 3, 3, 1, 1]

@@ -71,6 +71,29 @@ def test_a_study_and_its_winner_are_drawn(searched) -> None:
     assert any("def fit" in code.value for code in card.code)
 
 
+def test_plugins_that_compete_are_told_apart_and_ranked(make_plugin) -> None:
+    plugins = [make_plugin(name="one"), make_plugin(name="two")]
+    settings = {"executor": "inline", "pruner": "none"}
+    actions.search(plugins, "spirals:train_size=200", trials=6, **settings)
+    app = drawn("study", study="1")
+    assert not app.exception
+    assert set(app.dataframe[0].value["plugin"]) == {"one", "two"}
+    choice = app.selectbox(key="plugin")
+    assert choice.options == ["one", "two"]
+    assert not choice.set_value("two").run().exception
+    board = drawn("ranking")
+    assert not board.exception
+    assert set(board.dataframe[0].value["plugin"]) == {"one", "two"}
+    assert "nothing was searched on dataset" in said(drawn("ranking", dataset="digits"))
+
+
+def test_without_searches_the_leaderboard_says_what_to_do() -> None:
+    from automl.dataset_db import Store
+
+    Store().close()
+    assert "automl search --dataset digits" in said(drawn("ranking"))
+
+
 @pytest.mark.parametrize(
     ("page", "address"),
     [("study", {"study": "99"}), ("study", {"study": "x"}), ("model", {"trial": "9/9"})],

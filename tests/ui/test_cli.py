@@ -72,7 +72,7 @@ def test_plugins_are_listed_with_the_broken_ones(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["search"], "name a plugin with --plugin; installed: ptrnet"),
+        (["search"], "say what to search: a plugin (--plugin ptrnet), or data"),
         (["search", "-p", "ptrnt"], "Did you mean 'ptrnet'?"),
         (["search", "-p", "./nowhere"], "needs an __init__.py"),
         (["search", "-p", "ptrnet", "-d", "spirals"], "cannot learn dataset 'spirals'"),
@@ -129,6 +129,18 @@ def test_a_probe_measures_and_is_recorded() -> None:
     assert "no probe named 'speed'" in automl("probe", "best", "--probe", "speed", code=2)
     again = automl("claims", "--json")
     assert json.loads(again) == []
+
+
+def test_plugins_compete_and_are_ranked(make_plugin) -> None:
+    one, two = make_plugin(name="one"), make_plugin(name="two")
+    data = ["-d", "spirals:train_size=200", "-n", "4"]
+    found = json.loads(automl("search", "-p", one, "-p", two, *data, *FAST, "--json"))
+    assert {standing["plugin"] for standing in found["standings"]} == {"one", "two"}
+    assert found["best"]["plugin"] == found["standings"][0]["plugin"]
+    board = json.loads(automl("leaderboard", "--json"))
+    assert [row["rank"] for row in board["rows"]] == [1, 2]
+    assert "spirals:train_size=200" in automl("leaderboard")
+    assert "Known: spirals:train_size=200" in automl("leaderboard", "spirals", code=2)
 
 
 def test_the_python_face_does_what_the_command_line_does(make_plugin) -> None:

@@ -66,11 +66,12 @@ def draw(number_: int) -> None:
         best = f"{number_}/{about['best_number']}"
         st.link_button(f"Open the winner, trial {best}", f"model?trial={best}", type="primary")
     draw_charts(about, trials)
+    draw_explanations(about, trials)
     draw_table(trials)
 
 
 def draw_charts(about: dict[str, object], trials: list[dict[str, object]]) -> None:
-    """The four views of a search."""
+    """What was reached, over trials and over steps."""
     metric, goal, unit = str(about["metric"]), str(about["goal"]), str(about["unit"])
     left, right = st.columns(2)
     with left:
@@ -81,11 +82,22 @@ def draw_charts(about: dict[str, object], trials: list[dict[str, object]]) -> No
         curves = query.curves(int(str(about["id"])), metric=metric)
         states = {int(str(trial["number"])): str(trial["state"]) for trial in trials}
         st.plotly_chart(charts.intermediate(curves, states, metric, unit), key="curves")
-    left, right = st.columns(2)
+
+
+def draw_explanations(about: dict[str, object], trials: list[dict[str, object]]) -> None:
+    """What made trials good, plugin by plugin: each has a space of its own."""
+    metric, goal = str(about["metric"]), str(about["goal"])
     space = about["space"] if isinstance(about["space"], dict) else {}
+    plugins = sorted({str(trial["plugin"]) for trial in trials})
+    chosen = plugins[0]
+    if len(plugins) > 1:
+        st.plotly_chart(charts.by_plugin(trials, metric, str(about["unit"])), key="plugins")
+        chosen = st.selectbox("Settings of the plugin", plugins, key="plugin")
+        trials = [trial for trial in trials if trial["plugin"] == chosen]
+    left, right = st.columns(2)
     with left:
         st.subheader("Parameter importance")
-        shares = importances(space, trials, goal)
+        shares = importances(space.get(chosen, {}), trials, goal)
         if shares:
             st.plotly_chart(charts.importance(shares), key="importance")
         else:
@@ -104,6 +116,7 @@ def draw_table(trials: list[dict[str, object]]) -> None:
     frame = pd.DataFrame(
         {
             "trial": [f"model?trial={trial['study']}/{trial['number']}" for trial in trials],
+            "plugin": [trial["plugin"] for trial in trials],
             "state": [trial["state"] for trial in trials],
             "objective": [trial["objective"] for trial in trials],
             "step": [trial["step"] for trial in trials],
