@@ -41,18 +41,14 @@ ZERO_WEIGHTS = Claim(
 )
 SIMPLE_WEIGHTS = Claim(
     name="simple_weights",
-    statement="With weights of deviation 0.1, noise raises average and best accuracy.",
+    statement="With weights of deviation 0.1, noise raises the average accuracy.",
     source="Table 1, experiment 3",
     runs=(
         ClaimRun("noise", "digits", SIMPLE, seeds=MANY),
         ClaimRun("no noise", "digits", replace(SIMPLE, noise="none"), seeds=MANY),
     ),
-    bars=(
-        Bar("noise", "accuracy", at_least=1.0, relative_to="no noise", paper="0.536 over 0.516"),
-        Bar("noise", "accuracy", at_least=1.0, relative_to="no noise", rank=1,
-            paper="best 0.970 over 0.957"),
-    ),
-)  # fmt: skip
+    bars=(Bar("noise", "accuracy", at_least=1.0, relative_to="no noise", paper="0.536, 0.516"),),
+)
 
 # ---------------------------------------------------------------- memory networks
 
@@ -76,7 +72,7 @@ def memories(seeds: int, dataset: str, base: Config) -> tuple[ClaimRun, ...]:
 
 MEMORY_NETWORK = Claim(
     name="memory_network",
-    statement="Noise does not cost a memory network accuracy, without a linear start it adds some.",
+    statement="Without a linear start, noise raises a memory network's accuracy.",
     source="Table 2",
     runs=memories(3, TASK_2, MEMORY),
     bars=(

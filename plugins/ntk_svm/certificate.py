@@ -6,7 +6,9 @@ difference of two classes' coefficients. Shapes: B examples, D inputs, F feature
 
 from __future__ import annotations
 
+import copy
 import math
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -62,13 +64,29 @@ def rivals(coefficients: Tensor, winner: int) -> Tensor:
 
 
 class Bounds:
-    """Bounds on a machine's last features around each input, in double precision."""
+    """Bounds on a machine's last features around each input, in double precision.
 
-    def __init__(self, model: Machine, x: Tensor) -> None:
-        self.model, self.x = model, x.double().flatten(1)
-        self.z = model.prepared(self.x)
+    ``at`` places them; what depends on the machine alone is prepared once.
+    """
+
+    x: Tensor
+    z: Tensor
+
+    def __init__(self, model: Machine) -> None:
+        self.model = model
         # an input's change by delta moves the prepared row by delta / scale in each coordinate
         self.ratio = 1 / model.scale.double()
+
+    def at(self, x: Tensor) -> Self:
+        """The same around inputs x (B, *)."""
+        found = copy.copy(self)
+        found.x = x.double().flatten(1)
+        found.z = self.model.prepared(found.x)
+        found.place()
+        return found
+
+    def place(self) -> None:
+        """Prepare what depends on the inputs alone."""
 
     def coefficients(self) -> Tensor:
         """Of the classes (F, C)."""
@@ -86,23 +104,25 @@ class Bounds:
 class KernelBounds(Bounds):
     """Of a kernel machine with one hidden layer: the kernel with each example of weight."""
 
-    def __init__(self, model: KernelMachine, x: Tensor) -> None:
+    def __init__(self, model: KernelMachine) -> None:
         if model.n_hidden != 1:
             raise DataError(
                 f"n_hidden={model.n_hidden}: the closed-form certificate is implemented for one "
                 "hidden layer, use n_hidden=1 or model=finite_nn"
             )
-        super().__init__(model, x)
+        super().__init__(model)
         used = (model.alpha != 0).any(1)
-        self.alpha = model.alpha[used].double()
-        support = model.support[used].double()
-        self.dot, self.norm = self.z @ support.T, row_norms(self.z)[:, None]
-        self.other = row_norms(support)
+        self.alpha, self.support = model.alpha[used].double(), model.support[used].double()
+        self.other = row_norms(self.support)
         self.reach = self.ratio.norm()  # of the l2 ball that holds the box
 
     def coefficients(self) -> Tensor:
         """From the machine's."""
         return class_coefficients(self.alpha)
+
+    def place(self) -> None:
+        """Products with the examples, and norms."""
+        self.dot, self.norm = self.z @ self.support.T, row_norms(self.z)[:, None]
 
     def around(self, delta: Tensor) -> tuple[Tensor, Tensor]:
         """The closed form."""
@@ -113,17 +133,21 @@ class KernelBounds(Bounds):
 class IntervalBounds(Bounds):
     """Of a finite network, by interval propagation; the start's output is held at the input's."""
 
-    def __init__(self, model: CentredNetwork, x: Tensor) -> None:
-        super().__init__(model, x)
+    def __init__(self, model: CentredNetwork) -> None:
+        super().__init__(model)
+        self.network = model
         self.weights = [layer.detach().double() for layer in model.layers]
         self.sizes = [weight.abs() for weight in self.weights[:-1]]
-        with torch.no_grad():
-            self.initial = class_coefficients(model.start(self.z))
 
     def coefficients(self) -> Tensor:
         """Of the last layer, divided by the root of its width."""
         last = self.weights[-1]
         return class_coefficients(last.T / math.sqrt(last.shape[1]))
+
+    @torch.no_grad()
+    def place(self) -> None:
+        """What the network said at its start."""
+        self.initial = class_coefficients(self.network.start(self.z))
 
     def shift(self) -> Tensor:
         """The network's start."""
@@ -143,16 +167,16 @@ class IntervalBounds(Bounds):
         return low, high
 
 
-def bounds_of(model: Machine, x: Tensor) -> Bounds:
+def bounds_of(model: Machine) -> Bounds:
     """The right kind of bounds.
 
     Raises:
         DataError: for a kernel machine with more than one hidden layer.
     """
     if isinstance(model, KernelMachine):
-        return KernelBounds(model, x)
+        return KernelBounds(model)
     assert isinstance(model, CentredNetwork)
-    return IntervalBounds(model, x)
+    return IntervalBounds(model)
 
 
 def least_margin(bounds: Bounds, target: Tensor, delta: Tensor) -> Tensor:
@@ -179,7 +203,8 @@ def radii(model: Machine, x: Tensor, target: Tensor) -> Tensor:
     """
     size = max(1, CHUNK // max(model.features, model.inputs))
     parts = zip(torch.split(x, size), torch.split(target, size), strict=True)
-    return torch.cat([bisect(bounds_of(model, some), labels) for some, labels in parts])
+    bounds = bounds_of(model)
+    return torch.cat([bisect(bounds.at(some), labels) for some, labels in parts])
 
 
 def bisect(bounds: Bounds, target: Tensor) -> Tensor:

@@ -300,7 +300,7 @@ def test_a_radius_is_where_the_bound_crosses_zero() -> None:
     split = run.data.split("test")
     x, target = split.examples["x"], split.examples["target"]
     radius = certificate.radii(model, x, target)
-    bounds = certificate.bounds_of(model, x)
+    bounds = certificate.bounds_of(model).at(x)
     assert bool((certificate.least_margin(bounds, target, radius) > 0).all())
     assert bool((certificate.least_margin(bounds, target, radius + 1e-7) <= 0).all())
     margin = certificate.least_margin(bounds, target, torch.zeros_like(radius))
