@@ -41,7 +41,7 @@ from automl.plugins.ntk_svm.kernel import gram, row_norms
 from automl.plugins.ntk_svm.model import CentredNetwork, KernelMachine, Kind, Machine
 from automl.plugins.ntk_svm.solvers import Progress, Task
 
-MAX_WIDTH, MAX_STEPS = 16_384, 20_000
+MAX_WIDTH = 16_384
 
 
 class TangentMachines(Plugin[Config, Machine]):
@@ -59,7 +59,7 @@ class TangentMachines(Plugin[Config, Machine]):
             raise DataError(f"{data.name!r} has {data.classes} class: there is nothing to learn")
 
     def space(self, trial: Trial, base: Config, data: DataInfo) -> Config:
-        """The spec's ranges; widths up to four times the base's, steps up to twice."""
+        """The spec's ranges; widths up to twice the base's, steps up to the base's."""
         kind, certified = (
             trial.suggest_categorical("model", list(MODELS)),
             data.problem.name == CERTIFIED,
@@ -78,14 +78,15 @@ class TangentMachines(Plugin[Config, Machine]):
         if not certified or kind == "finite_nn":  # the closed form is for one hidden layer
             found["n_hidden"] = trial.suggest_int("n_hidden", 1, 4)
         if kind != "ntk_dual":
-            most = max(base.steps, min(MAX_STEPS, 2 * base.steps))
             found |= {
                 "lr": trial.suggest_float("lr", 1e-2, 1.0, log=True),
-                "steps": trial.suggest_int("steps", min(200, base.steps), most, log=True),
+                "steps": trial.suggest_int(
+                    "steps", min(200, base.steps), max(200, base.steps), log=True
+                ),
                 "batch_size": trial.suggest_categorical("batch_size", [0, 16, 64, 256]),
             }
         if kind == "finite_nn":
-            most = max(base.width, min(MAX_WIDTH, 4 * base.width))
+            most = max(base.width, min(MAX_WIDTH, 2 * base.width))
             found["width"] = trial.suggest_int("width", 64, most, log=True)
         return replace(base, **found)
 
