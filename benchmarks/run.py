@@ -20,6 +20,8 @@ SCRIPTS = (
     "workers",
     "ptrnet_training",
     "selu_training",
+    "ntk_svm_fit",
+    "gradnoise_training",
     "export_latency",
 )
 
