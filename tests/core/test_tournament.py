@@ -112,6 +112,20 @@ def test_settings_name_their_plugin(rivals, recorder) -> None:
             search(replace(job, overrides=(text,)), recorder)
 
 
+def test_a_slow_plugin_leaves_time_for_the_others(make_plugin, recorder) -> None:
+    slow = """
+    for step in range(1, 10_000):
+        time.sleep(0.02)
+        run.report(step, {"accuracy": config.x, "nll": 1.0})
+    """
+    plugins = (make_plugin(name="a_slow", fit=slow), make_plugin(name="b_fast"))
+    listener = Listener()
+    job = Job(plugins, Budget(timeout=8), DATASET, settings=replace(INLINE, max_failures=50))
+    result = search(job, recorder, listener)
+    assert "a trial may take 2 seconds" in " ".join(listener.told)
+    assert {s.plugin for s in result.standings if s.value is not None} == {"a_slow", "b_fast"}
+
+
 def test_what_cannot_take_part_is_left_out_or_refused(rivals, recorder) -> None:
     listener = Listener()
     job = Job((), Budget(trials=2), "spirals:train_size=200", settings=INLINE)
