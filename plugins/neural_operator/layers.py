@@ -46,7 +46,7 @@ class SpectralConv(nn.Module):
         super().__init__()
         self.modes = modes
         scale = math.sqrt(2 / (channels_in + channels_out)) / math.sqrt(2)
-        shape = (2, 2 * modes, modes, channels_in, channels_out)  # real and imaginary, k1, k2
+        shape = (2, modes, 2 * modes, channels_in, channels_out)  # real and imaginary, k2, k1
         self.weight = nn.Parameter(scale * torch.randn(shape))
         self.bias = nn.Parameter(torch.zeros(channels_out, 1, 1))
         both = torch.cat([torch.arange(modes), torch.arange(-modes, 0)])
@@ -58,26 +58,42 @@ class SpectralConv(nn.Module):
         m = self.modes
         cos_w, sin_w = fourier_table(self.frequencies[:m], width)
         cos_h, sin_h = fourier_table(self.frequencies, height)
-        # along W: (B, C, H, 2m), then real above imaginary: (B, C, 2H, m)
-        half = x @ torch.cat([cos_w, -sin_w]).T
-        half = torch.cat([half[..., :m], half[..., m:]], dim=-2)
+        # There: along W, then along H, each one product of matrices; rows are (B, C, k2).
+        half = x @ torch.cat([cos_w, -sin_w]).T  # (B, C, H, 2m)
+        half = half.unflatten(-1, (2, m)).permute(0, 1, 4, 3, 2).flatten(3)
         forth = torch.cat([torch.cat([cos_h, sin_h], 1), torch.cat([-sin_h, cos_h], 1)])
-        spectrum = (forth / (height * width)) @ half  # (B, C, 4m, m), real above imaginary
-        parts = spectrum.reshape(batch, channels, 2, 2 * m * m).permute(3, 0, 2, 1)
+        spectrum = half @ (forth / (height * width)).T  # (B, C, m, 4m): real, imaginary of k1
+        # (x + iy)(v + iw) for every frequency, as one batch of real matrices
+        parts = spectrum.unflatten(-1, (2, 2 * m)).permute(2, 4, 0, 3, 1)
         real, imaginary = self.weight.flatten(1, 2)
         matrix = torch.cat(
             [torch.cat([real, imaginary], -1), torch.cat([-imaginary, real], -1)], -2
         )
         mixed = parts.reshape(2 * m * m, batch, 2 * channels) @ matrix
-        out = mixed.shape[-1] // 2
-        mixed = mixed.reshape(2 * m * m, batch, 2, out).permute(1, 3, 2, 0)
-        back = torch.cat([torch.cat([cos_h.T, -sin_h.T], 1), torch.cat([sin_h.T, cos_h.T], 1)])
-        half = back @ mixed.reshape(batch, out, 4 * m, m)  # (B, out, 2H, m)
-        # a real function has each frequency k2 > 0 twice
-        twice = torch.ones_like(self.frequencies[:m, None], dtype=x.dtype)
-        twice = twice + (self.frequencies[:m, None] > 0)
-        columns = torch.cat([half[..., :height, :], half[..., height:, :]], dim=-1)
-        return columns @ torch.cat([twice * cos_w, -twice * sin_w]) + self.bias
+        # Back, with each frequency k2 > 0 twice, for the functions are real.
+        out = self.weight.shape[-1]
+        rows = mixed.reshape(m, 2 * m, batch, 2, out).permute(2, 4, 0, 3, 1).flatten(3)
+        half = (rows @ forth).unflatten(-1, (2, height)).permute(0, 1, 4, 3, 2).flatten(3)
+        twice = 1.0 + (self.frequencies[:m, None] > 0)
+        return half @ torch.cat([twice * cos_w, -twice * sin_w]) + self.bias
+
+
+class Pointwise(nn.Module):
+    """A linear map of the channels at every point; as a product of matrices, for speed."""
+
+    def __init__(self, channels_in: int, channels_out: int, bias: bool = True) -> None:
+        super().__init__()
+        start = nn.Linear(channels_in, channels_out, bias)
+        self.weight, self.bias = start.weight, start.bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, in, H, W) to (B, out, H, W)."""
+        weight, flat = self.weight.expand(x.shape[0], -1, -1), x.flatten(2)
+        if self.bias is None:
+            found = weight @ flat
+        else:
+            found = torch.baddbmm(self.bias[None, :, None], weight, flat)
+        return found.reshape(x.shape[0], -1, x.shape[2], x.shape[3])
 
 
 def hat_basis(shape: str, radius: float, dy: Tensor, dx: Tensor) -> Tensor:

@@ -21,6 +21,7 @@ from automl.plugins.neural_operator.layers import (
     InterpolatedConv,
     KernelIntegral,
     LocalConv,
+    Pointwise,
     SpectralConv,
     grid,
     resized,
@@ -43,9 +44,7 @@ class Domain:
 
 def channel_mlp(channels_in: int, hidden: int, channels_out: int) -> nn.Sequential:
     """Two layers at every point for itself."""
-    return nn.Sequential(
-        nn.Conv2d(channels_in, hidden, 1), nn.GELU(), nn.Conv2d(hidden, channels_out, 1)
-    )
+    return nn.Sequential(Pointwise(channels_in, hidden), nn.GELU(), Pointwise(hidden, channels_out))
 
 
 def radius_of(config: Config, domain: Domain) -> float:
@@ -62,7 +61,7 @@ class Layer(nn.Module):
         super().__init__()
         width, self.last = config.width, last
         self.spectral = SpectralConv(width, width, config.modes)
-        self.skip = nn.Conv2d(width, width, 1, bias=False)
+        self.skip = Pointwise(width, width, bias=False)
         self.mlp = channel_mlp(width, max(1, round(config.mlp_ratio * width)), width)
         self.gate = nn.Parameter(torch.ones(width, 1, 1))
         self.local: nn.Module | None = None
@@ -118,7 +117,7 @@ class GraphOperator(nn.Module):
             for _ in range(config.n_layers)
         )
         self.skips = nn.ModuleList(
-            nn.Conv2d(config.width, config.width, 1) for _ in range(config.n_layers)
+            Pointwise(config.width, config.width) for _ in range(config.n_layers)
         )
         self.project = channel_mlp(config.width, hidden, channels[1])
 
@@ -162,9 +161,9 @@ class Transformer(nn.Module):
     def __init__(self, config: Config, domain: Domain, channels: tuple[int, int]) -> None:
         super().__init__()
         self.modes = config.modes if config.arch == "oformer" else 0
-        self.lift = nn.Conv2d(channels[0], config.width, 1)
+        self.lift = Pointwise(channels[0], config.width)
         self.layers = nn.ModuleList(TransformerLayer(config) for _ in range(config.n_layers))
-        self.project = nn.Conv2d(config.width, channels[1], 1)
+        self.project = Pointwise(config.width, channels[1])
 
     def forward(self, x: Tensor) -> Tensor:
         """Functions to functions."""
@@ -188,7 +187,7 @@ class VisionTransformer(nn.Module):
         self.positions = nn.Parameter(0.02 * torch.randn(1, width, rows, columns))
         self.layers = nn.ModuleList(TransformerLayer(config) for _ in range(config.n_layers))
         self.norm = nn.LayerNorm(width)
-        self.project = nn.Conv2d(width, channels[1] * patch**2, 1)
+        self.project = Pointwise(width, channels[1] * patch**2)
 
     def forward(self, x: Tensor) -> Tensor:
         """Functions to functions on square grids.
@@ -273,7 +272,7 @@ class ResidualBlock(nn.Module):
         self.first = conv(channels_in, channels_out, kernel)
         self.second = conv(channels_out, channels_out, kernel)
         same = channels_in == channels_out
-        self.skip = nn.Identity() if same else nn.Conv2d(channels_in, channels_out, 1)
+        self.skip = nn.Identity() if same else Pointwise(channels_in, channels_out)
 
     def forward(self, x: Tensor, scale: float) -> Tensor:
         """(B, in, H, W) to (B, out, H, W)."""
