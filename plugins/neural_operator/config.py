@@ -48,7 +48,7 @@ class Config(Training):
     kernel_shape: str = setting("2,4", choices=KERNEL_SHAPES, doc="rings, angles of local kernels")
     hidden: int = setting(8, low=1, high=1024, unit="channels", doc="of the U-Net's first level")
     kernel: int = setting(5, low=1, high=33, unit="taps", doc="of the U-Net's convolutions, odd")
-    depth: int = setting(4, low=1, high=6, unit="levels", doc="of the U-Net")
+    depth: int = setting(3, low=1, high=6, unit="levels", doc="of the U-Net")
     ki_norm: str = setting(
         "tap_ratio", choices=("tap_ratio", "quadrature"), doc="scale of interpolated kernels"
     )
@@ -95,5 +95,5 @@ DEFAULTS = Config()
 # 500 epochs of 10,000 fields; n_modes=64 counts both signs, modes one
 FULL = Config(
     steps=312_500, eval_every=3125, lr=5e-4, lr_decay="step", weight_decay=1e-4, loss="abs_l2",
-    modes=32, width=62, lift_ratio=4.13, hidden=19, kernel=9,
+    modes=32, width=62, lift_ratio=4.13, hidden=19, kernel=9, depth=4,
 )  # fmt: skip
