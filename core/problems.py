@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -71,8 +72,8 @@ REGRESSION_METRICS = (
 
 def relative_l2(value: Tensor, target: Tensor) -> Tensor:
     """Root of the squared error over the target's squares, per example (batch,)."""
-    error = (value - target).flatten(1).norm(dim=1)
-    return error / target.flatten(1).norm(dim=1).clamp(min=1e-12)
+    error = torch.linalg.vector_norm((value - target).flatten(1), dim=1)
+    return error / torch.linalg.vector_norm(target.flatten(1), dim=1).clamp(min=1e-12)
 
 
 def relative_h1(
@@ -84,7 +85,8 @@ def relative_h1(
     neighbours, around the edges too where the domain is periodic.
     """
     error = value - target
-    return (h1_squares(error, lengths, periodic) / h1_squares(target, lengths, periodic)).sqrt()
+    wrong = h1_squares(error, lengths, periodic)
+    return torch.sqrt(wrong / h1_squares(target, lengths, periodic))
 
 
 def h1_squares(field: Tensor, lengths: tuple[float, float], periodic: bool) -> Tensor:

@@ -6,6 +6,7 @@ Functions are (batch, channels, H, W) values on a regular grid of a rectangle wi
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import torch
@@ -28,8 +29,9 @@ def fourier_table(modes: Tensor, size: int | Tensor) -> tuple[Tensor, Tensor]:
 
     The product is reduced modulo ``size`` as integers, so that float32 loses no phase.
     """
-    product = modes[:, None] * torch.arange(size, device=modes.device)[None]
-    angle = (product % size).float() * (2 * math.pi / size)
+    index = torch.arange(size, device=modes.device)
+    count = index[-1] + 1  # a tensor, for a free size exports as no divisor of integers
+    angle = (modes[:, None] * index % count).float() * (2 * math.pi / count)
     return angle.cos(), angle.sin()
 
 
@@ -203,6 +205,7 @@ class KernelIntegral(nn.Module):
     ) -> None:
         super().__init__()
         self.radius, self.lengths, self.periodic = radius, lengths, periodic
+        self.reach = radius or math.inf
         self.values = nn.Linear(channels, hidden)
         self.places = nn.Linear(4, hidden, bias=False)
         self.out = nn.Linear(hidden, channels)
@@ -213,12 +216,15 @@ class KernelIntegral(nn.Module):
         cells = sides / torch.tensor([height, width])
         reach = [height, width]
         if self.radius:
-            near_cells = (self.radius / cells).int().tolist()
-            reach = [min(n, k + 1) for n, k in zip(reach, near_cells, strict=True)]
+            spans = zip(reach, self.lengths, strict=True)
+            reach = [min(n, int(self.radius * n / side) + 1) for n, side in spans]
         near = [self.offsets(n, r) for n, r in zip((height, width), reach, strict=True)]
-        steps = torch.cartesian_prod(*near)
-        if self.radius:
-            steps = steps[(steps * cells).norm(dim=1) < self.radius]
+        every = itertools.product(*near)
+        h, w = self.lengths[0] / height, self.lengths[1] / width
+        # lists, not masks: the exporter knows their length
+        steps = torch.tensor(
+            [pair for pair in every if math.hypot(h * pair[0], w * pair[1]) < self.reach]
+        )
         start = torch.cartesian_prod(torch.arange(height), torch.arange(width))
         place = start[:, None] + steps[None]
         size = torch.tensor([height, width])
@@ -229,16 +235,16 @@ class KernelIntegral(nn.Module):
             real = ((place >= 0) & (place < size)).all(-1)
             place = place.clamp(min=0).minimum(size - 1)
         # an average over the domain or the disc: its area is a matter of the learnt scale
-        area = math.pi * self.radius**2 if self.radius else float(sides.prod())
-        weight = real * float(cells.prod()) / area
+        area = math.pi * self.radius**2 if self.radius else self.lengths[0] * self.lengths[1]
+        weight = real * h * w / area
         offset = (steps * cells / sides).expand(len(start), -1, -1)
         return place[..., 0] * width + place[..., 1], offset, weight
 
-    def offsets(self, size: int, reach: int) -> Tensor:
+    def offsets(self, size: int, reach: int) -> range:
         """Steps along one axis; around a periodic one each point once."""
         if self.periodic and 2 * reach + 1 > size:
-            return torch.arange(-(size // 2), size - size // 2)
-        return torch.arange(-reach, reach + 1)
+            return range(-(size // 2), size - size // 2)
+        return range(-reach, reach + 1)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) to the same shape."""
@@ -248,8 +254,9 @@ class KernelIntegral(nn.Module):
         value = self.values(x.flatten(2).transpose(1, 2))  # (B, N, hidden)
         place = grid(height, width, 0.0, x.device).flatten(1).T  # (N, 2)
         total = torch.zeros_like(value)
-        per = value.numel() if not torch.is_grad_enabled() else 1
-        size = max(1, CHUNK // per) if per > 1 else index.shape[1]
+        size = index.shape[1]
+        if not (torch.is_grad_enabled() or torch.compiler.is_exporting()):
+            size = max(1, CHUNK // value.numel())  # nothing is kept: go through them in parts
         for k in range(0, index.shape[1], size):
             part = slice(k, k + size)
             here = torch.cat([offset[:, part], place[:, None].expand_as(offset[:, part])], -1)

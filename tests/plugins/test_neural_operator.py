@@ -322,7 +322,7 @@ def test_every_architecture_sees_images_of_any_shape(arch) -> None:
 
 def test_digits_are_learnt() -> None:
     digits = catalogue().dataset("digits")
-    config = replace(DEFAULTS, steps=80, eval_every=80, n_layers=2)
+    config = replace(DEFAULTS, steps=150, eval_every=150, n_layers=2, batch_size=64)
     seed_everything(0)
     model = PLUGIN.build(config, digits.info)
     run = Run(digits, 0)
