@@ -73,7 +73,8 @@ REGRESSION_METRICS = (
 def relative_l2(value: Tensor, target: Tensor) -> Tensor:
     """Root of the squared error over the target's squares, per example (batch,)."""
     error = torch.linalg.vector_norm((value - target).flatten(1), dim=1)
-    return error / torch.linalg.vector_norm(target.flatten(1), dim=1).clamp(min=1e-12)
+    answer: Tensor = error / torch.linalg.vector_norm(target.flatten(1), dim=1).clamp(min=1e-12)
+    return answer
 
 
 def relative_h1(

@@ -72,7 +72,8 @@ def smooth(seed: int, channels: int, size: int) -> Tensor:
     spectrum = spectrum * low[:, None] * low[: spectrum.shape[-1]]
     whole = torch.fft.irfft2(spectrum, s=fields.shape[-2:], norm="forward")
     step = GRIDS[-1] // size
-    return (whole / whole.std())[None, :, ::step, ::step]
+    answer: Tensor = (whole / whole.std())[None, :, ::step, ::step]
+    return answer
 
 
 def differences(layer: Callable[[Tensor], Tensor], seed: int, channels: int) -> list[float]:
@@ -93,7 +94,8 @@ def pointwise(layer: Attention) -> Callable[[Tensor], Tensor]:
         place = grid(height, width, 0.0, x.device).flatten(1).T
         cell = torch.full((height * width,), 1 / (height * width))
         points = layer(x.flatten(2).transpose(1, 2), place, cell)
-        return points.transpose(1, 2).reshape(1, -1, height, width)
+        answer: Tensor = points.transpose(1, 2).reshape(1, -1, height, width)
+        return answer
 
     return call
 

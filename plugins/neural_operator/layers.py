@@ -24,7 +24,7 @@ def pad(x: Tensor, size: int, periodic: bool) -> Tensor:
     return functional.pad(x, (size, size, size, size), mode=mode) if size else x
 
 
-def fourier_table(modes: Tensor, size: int | Tensor) -> tuple[Tensor, Tensor]:
+def fourier_table(modes: Tensor, size: int) -> tuple[Tensor, Tensor]:
     """Cosine and sine of 2 pi k i / size, each (modes, size).
 
     The product is reduced modulo ``size`` as integers, so that float32 loses no phase.
@@ -62,11 +62,11 @@ class SpectralConv(nn.Module):
         cos_h, sin_h = fourier_table(self.frequencies, height)
         # There: along W, then along H, each one product of matrices; rows are (B, C, k2).
         half = x @ torch.cat([cos_w, -sin_w]).T  # (B, C, H, 2m)
-        half = half.unflatten(-1, (2, m)).permute(0, 1, 4, 3, 2).flatten(3)
+        half = half.reshape(batch, channels, height, 2, m).permute(0, 1, 4, 3, 2).flatten(3)
         forth = torch.cat([torch.cat([cos_h, sin_h], 1), torch.cat([-sin_h, cos_h], 1)])
         spectrum = half @ (forth / (height * width)).T  # (B, C, m, 4m): real, imaginary of k1
         # (x + iy)(v + iw) for every frequency, as one batch of real matrices
-        parts = spectrum.unflatten(-1, (2, 2 * m)).permute(2, 4, 0, 3, 1)
+        parts = spectrum.reshape(batch, channels, m, 2, 2 * m).permute(2, 4, 0, 3, 1)
         real, imaginary = self.weight.flatten(1, 2)
         matrix = torch.cat(
             [torch.cat([real, imaginary], -1), torch.cat([-imaginary, real], -1)], -2
@@ -77,7 +77,8 @@ class SpectralConv(nn.Module):
         rows = mixed.reshape(m, 2 * m, batch, 2, out).permute(2, 4, 0, 3, 1).flatten(3)
         half = (rows @ forth).unflatten(-1, (2, height)).permute(0, 1, 4, 3, 2).flatten(3)
         twice = 1.0 + (self.frequencies[:m, None] > 0)
-        return half @ torch.cat([twice * cos_w, -twice * sin_w]) + self.bias
+        answer: Tensor = half @ torch.cat([twice * cos_w, -twice * sin_w]) + self.bias
+        return answer
 
 
 class Pointwise(nn.Module):
@@ -185,7 +186,8 @@ class DifferentialConv(nn.Module):
         height, width = x.shape[-2:]
         cell = math.sqrt(self.lengths[0] * self.lengths[1]) / (height * width) ** 0.5
         whole = self.conv.weight.sum((2, 3), keepdim=True)
-        return (self.conv(pad(x, 1, self.periodic)) - functional.conv2d(x, whole)) / cell
+        answer: Tensor = (self.conv(pad(x, 1, self.periodic)) - functional.conv2d(x, whole)) / cell
+        return answer
 
 
 class KernelIntegral(nn.Module):
@@ -262,7 +264,8 @@ class KernelIntegral(nn.Module):
             here = torch.cat([offset[:, part], place[:, None].expand_as(offset[:, part])], -1)
             terms = functional.gelu(value[:, index[:, part]] + self.places(here))
             total = total + torch.einsum("bnkh,nk->bnh", terms, weight[:, part])
-        return self.out(total).transpose(1, 2).reshape(batch, channels, height, width)
+        answer: Tensor = self.out(total).transpose(1, 2).reshape(batch, channels, height, width)
+        return answer
 
 
 def grid(height: int, width: int, offset: float, device: torch.device) -> Tensor:
@@ -312,7 +315,8 @@ class Attention(nn.Module):
             mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)
         else:
             mixed = query @ ((key * cell[:, None]).transpose(-1, -2) @ value)
-        return self.out(mixed.transpose(1, 2).reshape(batch, count, -1))
+        answer: Tensor = self.out(mixed.transpose(1, 2).reshape(batch, count, -1))
+        return answer
 
     def normalised(self, x: Tensor, cell: Tensor) -> Tensor:
         """Mean 0, variance 1 over the domain, each feature of (B, heads, N, d) for itself."""
@@ -344,7 +348,8 @@ class BasisFunctions(nn.Module):
         parts = [angle.cos(), angle.sin()]
         if not self.periodic:
             parts.append(place)
-        return self.net(torch.cat(parts, -1)).permute(2, 0, 1)
+        answer: Tensor = self.net(torch.cat(parts, -1)).permute(2, 0, 1)
+        return answer
 
 
 class InterpolatedConv(nn.Module):

@@ -101,7 +101,8 @@ class Fourier(nn.Module):
         x = self.lift(x)
         for layer in self.layers:
             x = layer(x)
-        return self.project(x)
+        answer: Tensor = self.project(x)
+        return answer
 
 
 class GraphOperator(nn.Module):
@@ -126,7 +127,8 @@ class GraphOperator(nn.Module):
         x = self.lift(x)
         for integral, skip in zip(self.integrals, self.skips, strict=True):
             x = functional.gelu(integral(x) + skip(x))
-        return self.project(x)
+        answer: Tensor = self.project(x)
+        return answer
 
 
 class TransformerLayer(nn.Module):
@@ -152,7 +154,8 @@ class TransformerLayer(nn.Module):
         if self.spectral is not None:
             field = normed.transpose(1, 2).reshape(x.shape[0], x.shape[2], *size)
             mixed = (mixed + self.spectral(field).flatten(2).transpose(1, 2)) / 3**0.5
-        return mixed + self.mlp(self.after(mixed))
+        answer: Tensor = mixed + self.mlp(self.after(mixed))
+        return answer
 
 
 class Transformer(nn.Module):
@@ -173,7 +176,8 @@ class Transformer(nn.Module):
         cell = torch.ones_like(place[:, 0]) / (height * width)
         for layer in self.layers:
             points = layer(points, place, cell, (height, width))
-        return self.project(points.transpose(1, 2).reshape(batch, -1, height, width))
+        answer: Tensor = self.project(points.transpose(1, 2).reshape(batch, -1, height, width))
+        return answer
 
 
 class VisionTransformer(nn.Module):
@@ -199,11 +203,11 @@ class VisionTransformer(nn.Module):
         x = self.lift(x)
         batch, width, height, columns = x.shape
         positions = self.positions
-        if positions.shape[-2:] != x.shape[-2:]:
-            positions = functional.interpolate(
-                positions, (height, columns), mode="bicubic", align_corners=False
-            )
-        points = (x + positions).flatten(2).transpose(1, 2)
+        if positions.shape[-2:] == x.shape[-2:]:
+            x = x + positions
+        else:
+            x = x + functional.interpolate(positions, (height, columns), mode="bicubic")
+        points = x.flatten(2).transpose(1, 2)
         place = grid(height, columns, 0.0, x.device).flatten(1).T
         cell = torch.ones_like(place[:, 0]) / len(place)
         for layer in self.layers:
@@ -257,7 +261,8 @@ class Dense(nn.Module):
                 f"mlp has weights for a grid of {self.base[0]}x{self.base[1]}, not of "
                 f"{x.shape[-2]}x{x.shape[-1]}: use another arch"
             )
-        return self.net(x.flatten(1)).reshape(-1, self.channels[1], *self.base)
+        answer: Tensor = self.net(x.flatten(1)).reshape(-1, self.channels[1], *self.base)
+        return answer
 
 
 Conv = Callable[..., InterpolatedConv]
@@ -277,7 +282,8 @@ class ResidualBlock(nn.Module):
     def forward(self, x: Tensor, scale: float) -> Tensor:
         """(B, in, H, W) to (B, out, H, W)."""
         h = self.first(functional.gelu(self.norms[0](x)), scale)
-        return self.second(functional.gelu(self.norms[1](h)), scale) + self.skip(x)
+        answer: Tensor = self.second(functional.gelu(self.norms[1](h)), scale) + self.skip(x)
+        return answer
 
 
 class UNet(nn.Module):
@@ -351,7 +357,8 @@ class UNet(nn.Module):
     def widened(self, x: Tensor, level: int, scale: float) -> Tensor:
         """To twice the grid; with interpolated kernels by way of the base grid."""
         if scale == 1:
-            return self.wider[level](x)
+            answer: Tensor = self.wider[level](x)
+            return answer
         height, width = x.shape[-2:]
         base = (max(1, round(height / scale)), max(1, round(width / scale)))
         x = resized(x, base, "bilinear", self.domain.periodic)
@@ -378,6 +385,11 @@ def body(config: Config, domain: Domain, channels: tuple[int, int]) -> nn.Module
 
 class Network(nn.Module):
     """Scales, coordinates and a body; for classes, the mean of its functions over the domain."""
+
+    x_mean: Tensor
+    x_scale: Tensor
+    y_mean: Tensor
+    y_scale: Tensor
 
     def __init__(
         self, config: Config, domain: Domain, channels: int, outputs: int, classes: bool

@@ -159,7 +159,8 @@ class NeuralOperators(Supervised[Config, Network]):
         if config.loss == "h1":
             return relative_h1(value, target, lengths, model.domain.periodic).mean()
         cell = lengths[0] * lengths[1] / (value.shape[-2] * value.shape[-1])
-        return ((value - target).flatten(1).norm(dim=1) * cell**0.5).sum().square()
+        answer: Tensor = ((value - target).flatten(1).norm(dim=1) * cell**0.5).sum().square()
+        return answer
 
     def on_a_grid(self, config: Config, batch: Batch, model: Network) -> Batch:
         """The batch subsampled to a height of ``train_res``; the data's grid without one."""

@@ -96,7 +96,7 @@ def discretisation(model: nn.Module, data: Fields, sizes: list[int]) -> Scores:
     answers = {}
     for size in sizes:
         x = at(data, size).split("test").first(LABEL_FREE).to(device).examples["x"]
-        answers[size] = torch.cat([model.eval()(part)["value"] for part in x.split(4)])
+        answers[size] = torch.cat([model.eval()(part)["value"] for part in torch.split(x, 4)])
     scores: Scores = {}
     if not data.periodic:  # values in the middle of cells: finer grids do not contain the coarser
         return scores
