@@ -75,7 +75,7 @@ class SpectralConv(nn.Module):
         # Back, with each frequency k2 > 0 twice, for the functions are real.
         out = self.weight.shape[-1]
         rows = mixed.reshape(m, 2 * m, batch, 2, out).permute(2, 4, 0, 3, 1).flatten(3)
-        half = (rows @ forth).unflatten(-1, (2, height)).permute(0, 1, 4, 3, 2).flatten(3)
+        half = (rows @ forth).reshape(batch, out, m, 2, height).permute(0, 1, 4, 3, 2).flatten(3)
         twice = 1.0 + (self.frequencies[:m, None] > 0)
         answer: Tensor = half @ torch.cat([twice * cos_w, -twice * sin_w]) + self.bias
         return answer
