@@ -28,7 +28,7 @@ class Config(Training):
         doc="schedule; step: halved every lr_period epochs",
     )
     lr_period: int = setting(33, low=1, high=100_000, unit="epochs", doc="of lr_decay=step")
-    eval_every: int = setting(200, low=1, unit="steps", doc="steps between two reports")
+    eval_every: int = setting(100, low=1, unit="steps", doc="steps between two reports")
     weight_decay: float = setting(0.0, low=0, high=1, doc="of Adam")
     loss: str = setting(
         "rel_l2", choices=("rel_l2", "abs_l2", "h1"), doc="relative, absolute (official), or H1"

@@ -158,6 +158,7 @@ def test_interpolation_between_grids() -> None:
     assert float((fine - waves(128)).abs().max()) < 0.02
 
 
+@pytest.mark.slow
 def test_layers_converge_and_a_plain_convolution_does_not() -> None:
     for name, check in claims.CONVERGENCE.checks.items():
         found = check(0)
@@ -293,8 +294,8 @@ def test_relative_errors_by_hand() -> None:
 # ---------------------------------------------------------------- networks
 
 
-@pytest.mark.parametrize("arch", ARCHITECTURES)
-def test_every_architecture_learns_and_exports(arch, tmp_path: Path) -> None:
+def learnt(arch: str):
+    """A small network after a few steps, its config, and its error before and after."""
     fields = catalogue().dataset(POISSON)
     config = replace(DEFAULTS, arch=arch, steps=12, eval_every=12, **TINY)
     seed_everything(0)
@@ -302,8 +303,20 @@ def test_every_architecture_learns_and_exports(arch, tmp_path: Path) -> None:
     before = PLUGIN.evaluate(model, config, fields.split("train"))["rel_l2"]
     PLUGIN.fit(model, config, Run(fields, 0))
     after = PLUGIN.evaluate(model, config, fields.split("train"))["rel_l2"]
+    return model, config, before, after
+
+
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+def test_every_architecture_learns(arch) -> None:
+    *_, before, after = learnt(arch)
     assert after < before
-    exportable = PLUGIN.export(model, config, fields.info)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+def test_every_architecture_exports(arch, tmp_path: Path) -> None:
+    model, config, _, _ = learnt(arch)
+    exportable = PLUGIN.export(model, config, catalogue().dataset(POISSON).info)
     graph.write(exportable, tmp_path / "model.onnx", {})
     session = open_session(tmp_path / "model.onnx")
     found = compare(exportable, session, eager_model(model, exportable))
@@ -320,6 +333,7 @@ def test_every_architecture_sees_images_of_any_shape(arch) -> None:
     assert model(torch.rand(2, *shape))["logits"].shape == (2, 10)
 
 
+@pytest.mark.slow
 def test_digits_are_learnt() -> None:
     digits = catalogue().dataset("digits")
     config = replace(DEFAULTS, steps=150, eval_every=150, n_layers=2, batch_size=64)
