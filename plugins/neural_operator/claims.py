@@ -27,19 +27,17 @@ SIDES = (2 * torch.pi, 2 * torch.pi)
 
 SMALL = Config(eval_every=200)
 U_NET = replace(SMALL, arch="unet", lr=1e-3)
-SEVERAL = replace(U_NET, train_res="16,32,64")
+SEVERAL = replace(U_NET, steps=400, train_res="16,32,64", batch_size=32, shrink_batch=True)
 ON_32, ON_64 = "ns-forced", "ns-forced:resolution=64"
 PROBE = ("resolution",)
 
 FNO = ClaimRun("FNO", ON_32, replace(SMALL, steps=1200), probes=PROBE)
 UNET = ClaimRun("U-Net", ON_32, replace(U_NET, steps=600), probes=PROBE)
-UNET_SEVERAL = ClaimRun(
-    "U-Net, trained on 16, 32, 64", ON_64, replace(SEVERAL, steps=600), probes=PROBE
-)
+UNET_SEVERAL = ClaimRun("U-Net, trained on 16, 32, 64", ON_64, SEVERAL, probes=PROBE)
 KI_SEVERAL = ClaimRun(
     "kernel-interpolated U-Net, trained on 16, 32, 64",
     ON_64,
-    replace(SEVERAL, steps=600, arch="unet_ki"),
+    replace(SEVERAL, arch="unet_ki"),
     probes=PROBE,
 )
 RESOLUTION = Claim(
