@@ -51,7 +51,9 @@ class Config(Training):
     slope: float = setting(10.0, low=0.01, high=1000, doc="steepness of the surrogate")
     logit_scale: float = setting(3.0, low=1e-3, high=1000, doc="of mean output currents")
     init_gain: float = setting(3.0, low=1e-3, high=100, doc="of weights that see latency codes")
-    target_rate: float = setting(0.25, low=0.0, high=100, unit="spikes", doc="per neuron, tolerated")
+    target_rate: float = setting(
+        0.25, low=0.0, high=100, unit="spikes", doc="per neuron, tolerated"
+    )
     activity: float = setting(1.0, low=0, high=1000, doc="weight of the penalty on more spikes")
     activity_warmup: int = setting(5, low=0, high=1000, unit="epochs", doc="without the penalty")
     percentile: float = setting(99.9, low=50, high=100, doc="of activations, the layer's scale")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -105,6 +106,8 @@ class FirstSpikeNetwork(nn.Module):
 WINDOW = 6.0  # ms in which inputs arrive
 EARLY, LATE = 10.0, 16.0  # ms, wanted of the right output and of the others
 DURATION = 26.0  # ms simulated; silent neurons count as spiking then
+SPREAD = 0.5  # of hidden weights, relative to what would undo their mean
+STRIDE = 10.0  # of Adam's steps, with a learning rate like the other systems'
 SLOPE_FLOOR = 0.1  # smallest rise of a potential at its spike, per ms
 
 
@@ -119,30 +122,37 @@ class SpikeProp(nn.Module):
 
     sign: Tensor
     clock: Tensor
-    delay: Tensor
 
     def __init__(
-        self, config: Config, shape: Sequence[int], outputs: int, grid: float = 0.5
+        self,
+        config: Config,
+        shape: Sequence[int],
+        outputs: int,
+        *,
+        hidden: int = 0,
+        grid: float = 0.5,
     ) -> None:
         super().__init__()
         self.config = config
         self.rescale = Rescale(shape)
-        inputs, hidden = math.prod(shape) + 1, hidden_widths(config)[0]
+        inputs, hidden = math.prod(shape) + 1, hidden or hidden_widths(config)[0]
         self.grid = grid
         self.register_buffer("clock", torch.arange(0, DURATION + grid / 2, grid))
-        self.register_buffer("delay", torch.arange(1.0, config.delays + 1))
         negative = round(config.inhibitory * hidden)
         self.register_buffer("sign", torch.where(torch.arange(hidden) < negative, -1.0, 1.0))
         # Enough drive that an average neuron crosses its threshold half way through.
         mean = 3.0 * config.theta / (0.5 * config.delays)
-        self.hidden = nn.Parameter(mean / inputs * 2 * torch.rand(inputs, config.delays, hidden))
         positive = max(1, hidden - 2 * negative)
-        self.output = nn.Parameter(mean / positive * 2 * torch.rand(hidden, config.delays, outputs))
+        self.sizes = (mean / inputs, mean / positive)  # mean weights at the start
+        spread = SPREAD * math.sqrt(inputs * config.delays)  # so that neurons differ in their times
+        weights = 1 + spread * torch.randn(inputs, config.delays, hidden)
+        self.hidden = nn.Parameter(self.sizes[0] * weights)
+        weights = 2 * torch.rand(hidden, config.delays, outputs)
+        self.output = nn.Parameter(self.sizes[1] * weights)
 
     def spike_times(self, times: Tensor, weight: Tensor) -> Tensor:
         """Times (B, inputs) in ms and weights (inputs, delays, neurons) to times (B, neurons)."""
-        arrival = times[:, :, None] + self.delay  # (B, inputs, delays)
-        v = self.potential(arrival[:, None], weight)  # (B, grid, neurons)
+        v = self.potential(times, weight)  # (B, grid, neurons)
         crossed = v >= self.config.theta
         fires = crossed.any(1)
         index = torch.where(fires, crossed.to(torch.int64).argmax(1), v.argmax(1))
@@ -154,11 +164,18 @@ class SpikeProp(nn.Module):
         moment = torch.where(fires, moment, DURATION)
         return moment - (here - here.detach()) / rise.clamp(min=SLOPE_FLOOR)
 
-    def potential(self, arrival: Tensor, weight: Tensor) -> Tensor:
-        """Arrivals (B, 1, inputs, delays) to potentials (B, grid, neurons)."""
-        since = (self.clock[:, None, None] - arrival).clamp(min=0) / self.config.tau
-        response = since * torch.exp(1 - since)
-        return response.flatten(2) @ weight.flatten(0, 1)
+    def potential(self, times: Tensor, weight: Tensor) -> Tensor:
+        """Times (B, inputs) and weights (inputs, delays, neurons) to (B, grid, neurons).
+
+        Delays are whole milliseconds, so the sum over them is a convolution along the grid.
+        """
+        since = (self.clock - times[:, :, None]).clamp(min=0) / self.config.tau
+        response = since * torch.exp(1 - since)  # (B, inputs, grid)
+        spacing = round(1 / self.grid)
+        padded = functional.pad(response, (spacing * weight.shape[1], 0))
+        kernel = weight.permute(2, 0, 1).flip(2)
+        v = functional.conv1d(padded[..., :-spacing], kernel, dilation=spacing)
+        return v.transpose(1, 2)
 
     def times(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Inputs (B, ...) to the spike times of both layers, in ms."""
@@ -174,6 +191,14 @@ class SpikeProp(nn.Module):
         hidden, output = self.times(x)
         fired = torch.cat([hidden, output], 1) < DURATION
         return {"logits": -output, "spikes": fired.to(x.dtype).sum(1)}
+
+    def groups(self, lr: float) -> list[dict[str, Any]]:
+        """Parameters for Adam, whose steps are to be in units of the weights, however small."""
+        weights = (self.hidden, self.output)
+        return [
+            {"params": [w], "lr": STRIDE * lr * size}
+            for w, size in zip(weights, self.sizes, strict=True)
+        ]
 
     def error(self, x: Tensor, wanted: Tensor) -> Tensor:
         """E = 1/2 sum_j (t_j - t_j wanted)^2 of each example (B,), ms squared."""

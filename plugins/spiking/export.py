@@ -108,9 +108,7 @@ def exportable(model: Any, x: Tensor) -> Exportable:
         # A single step has no memory of which neuron of a window was the busiest.
         if not (pooled or neuron.refractory or neuron.kind == "srm"):
             parts["step"] = single_step(ready, x, batch)
-    return Exportable(
-        Whole(ready), {"x": x}, OUTPUTS, {"x": batch}, parts=parts, samples=samples
-    )
+    return Exportable(Whole(ready), {"x": x}, OUTPUTS, {"x": batch}, parts=parts, samples=samples)
 
 
 def from_spikes(model: SpikingNetwork, x: Tensor, batch: dict[int, Axis]) -> Exportable:

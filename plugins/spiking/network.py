@@ -142,7 +142,11 @@ class SpikingNetwork(nn.Module):
     taken: Tensor
 
     def __init__(
-        self, config: Config, shape: Sequence[int], classes: int, layers: nn.Sequential | None = None
+        self,
+        config: Config,
+        shape: Sequence[int],
+        classes: int,
+        layers: nn.Sequential | None = None,
     ) -> None:
         super().__init__()
         self.config, self.steps = config, config.time_steps
@@ -330,9 +334,7 @@ def fan_out(layer: nn.Module, events: Tensor) -> Tensor:
     return events.flatten(1).sum(1) * layer.weight.shape[0]  # type: ignore[union-attr, operator]
 
 
-def count_operations(
-    layer: nn.Module, values: Tensor, events: Tensor | None, trace: Trace
-) -> None:
+def count_operations(layer: nn.Module, values: Tensor, events: Tensor | None, trace: Trace) -> None:
     """Note what one weighted layer costs: additions for spikes, multiplications for numbers."""
     if not isinstance(layer, WEIGHTED):
         return

@@ -237,8 +237,7 @@ def descend(plugin: Spiking, model: Any, config: Config, run: Run) -> None:
         config = replace(config, steps=config.epochs * per_epoch, eval_every=per_epoch)
     if isinstance(model, FirstSpikeNetwork) and not config.clip_norm:
         config = replace(config, clip_norm=CLIP)
-    kind = torch.optim.Adam if config.optimizer == "adam" else torch.optim.SGD
-    optimizer = kind(model.parameters(), lr=config.lr)
+    optimizer = optimizer_of(model, config)
     penalised = config.mode == "surrogate" and config.activity > 0
     warmup, converts = config.activity_warmup * per_epoch, config.mode == "conversion"
 
@@ -263,6 +262,14 @@ def descend(plugin: Spiking, model: Any, config: Config, run: Run) -> None:
         model, loss=loss, train=train, optimizer=optimizer, config=config, run=run,
         validate=validate,
     )  # fmt: skip
+
+
+def optimizer_of(model: Any, config: Config) -> torch.optim.Optimizer:
+    """Adam, or plain SGD, which for SpikeProp is the delta rule."""
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(model.parameters(), lr=config.lr)
+    groups = model.groups(config.lr) if isinstance(model, SpikeProp) else model.parameters()
+    return torch.optim.Adam(groups, lr=config.lr)
 
 
 def compete(plugin: Spiking, model: Competition, config: Config, run: Run) -> None:
