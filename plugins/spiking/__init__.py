@@ -1,4 +1,4 @@
-"""Spiking networks: surrogate gradients, conversion, spike times and STDP (Tavanaei et al., 2018)."""
+"""Spiking networks: surrogates, conversion, spike times and STDP (Tavanaei et al., 2018)."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""The review's conclusion in parts: accuracy near that of ReLUs, operations counted, not assumed."""
+"""The review's conclusion in parts: accuracy near ReLUs', operations counted, not assumed."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ class Strokes(Dataset):
         corners = torch.tensor(SHAPES)[target] - 0.5  # (N, 5, 2)
         turn = torch.eye(2) + self.jitter * torch.randn(count, 2, 2, generator=draw)
         shift = 0.3 * self.jitter * torch.randn(count, 1, 2, generator=draw)
-        parts = (corners @ turn + shift + 0.5).split(512)
+        parts = torch.split(corners @ turn + shift + 0.5, 512)
         images = torch.cat([rasterise(part, self.size) for part in parts])
         return {"x": images[:, None], "target": target}
 
@@ -76,7 +76,8 @@ def rasterise(corners: Tensor, size: int) -> Tensor:
     length = along.square().sum(-1).clamp(min=1e-9)
     position = ((offset * along).sum(-1) / length).clamp(0, 1)
     distance = (offset - position[..., None] * along).norm(dim=-1).amin(1)
-    return (1.5 - distance * size).clamp(0, 1).unflatten(1, (size, size))
+    images: Tensor = (1.5 - distance * size).clamp(0, 1)
+    return images.reshape(-1, size, size)
 
 
 @dataclass(frozen=True)

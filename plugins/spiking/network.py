@@ -310,28 +310,28 @@ def over_time(layer: nn.Module, values: Tensor) -> Tensor:
         _, chosen = functional.max_pool2d(
             values.cumsum(0).flatten(0, 1), layer.kernel_size, return_indices=True
         )
-        found = flat.flatten(2).gather(2, chosen.flatten(2)).view_as(chosen)
+        found: Tensor = flat.flatten(2).gather(2, chosen.flatten(2)).view_as(chosen)
     else:
         found = layer(flat)
-    return found.unflatten(0, (values.shape[0], -1))
+    return found.reshape(values.shape[0], -1, *found.shape[1:])
 
 
 def pass_on(layer: nn.Module, events: Tensor) -> Tensor:
     """What is left of spikes behind a layer without weights: pooled spikes still count each."""
     if isinstance(layer, nn.AvgPool2d):
-        return over_time(layer, events) * int(layer.kernel_size) ** 2
+        return over_time(layer, events) * layer.kernel_size**2  # type: ignore[operator]
     if isinstance(layer, nn.MaxPool2d | nn.Flatten):
         return over_time(layer, events)
     return events
 
 
-def fan_out(layer: nn.Module, events: Tensor) -> Tensor:
+def fan_out(layer: nn.Linear | nn.Conv2d, events: Tensor) -> Tensor:
     """Additions that events (B, ...) cause in a weighted layer, (B,): borders have fewer."""
-    if isinstance(layer, nn.Conv2d):
-        ones = torch.ones_like(layer.weight[:1])
-        reached = functional.conv2d(events, ones, stride=layer.stride, padding=layer.padding)  # type: ignore[arg-type]
-        return reached.flatten(1).sum(1) * layer.out_channels
-    return events.flatten(1).sum(1) * layer.weight.shape[0]  # type: ignore[union-attr, operator]
+    if isinstance(layer, nn.Linear):
+        return events.flatten(1).sum(1) * layer.out_features
+    ones = torch.ones_like(layer.weight[:1])
+    reached = functional.conv2d(events, ones, stride=layer.stride, padding=layer.padding)
+    return reached.flatten(1).sum(1) * layer.out_channels
 
 
 def count_operations(layer: nn.Module, values: Tensor, events: Tensor | None, trace: Trace) -> None:

@@ -101,7 +101,7 @@ class Scan(torch.autograd.Function):
 class Neuron(nn.Module):
     """A layer of integrate-and-fire neurons (IF, LIF or SRM with exponential synapses)."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  the settings of a neuron, all but the first three by name
         self,
         kind: str = "lif",
         beta: float = 0.95,
@@ -155,7 +155,7 @@ class Neuron(nn.Module):
         v = self.beta * v + current
         above = v - self.theta
         if torch.is_grad_enabled():
-            spikes: Tensor = Fire.apply(above, self.surrogate, self.slope)
+            spikes: Tensor = Fire.apply(above, self.surrogate, self.slope)  # type: ignore[no-untyped-call]
         else:
             spikes = (above >= 0).to(v.dtype)
         if self.refractory:
@@ -171,7 +171,8 @@ class Neuron(nn.Module):
         """Currents (T, B, ...) to spikes (T, B, ...), from the initial state."""
         plain = not (self.learn or self.refractory or self.kind == "srm")
         if plain and self.training:
-            return Scan.apply(currents, self)
+            found: Tensor = Scan.apply(currents, self)  # type: ignore[no-untyped-call]
+            return found
         if self.scanned:
             return self.as_scan(currents)
         state, spikes = self.initial(currents[0]), []

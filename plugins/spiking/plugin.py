@@ -247,10 +247,10 @@ def descend(plugin: Spiking, model: Any, config: Config, run: Run) -> None:
         trace = model.simulate(model.encode(batch["x"]))
         problem_loss = train.info.problem.loss
         assert problem_loss is not None
-        value = problem_loss(model.answer(trace), batch)
+        value: Tensor = problem_loss(model.answer(trace), batch)
         # A penalty from the start silences the network.
         model.taken += 1
-        weight = config.activity * (model.taken > warmup)
+        weight: Tensor = config.activity * (model.taken > warmup)
         return value + weight * model.penalty(trace, config.target_rate)
 
     def validate() -> Scores:

@@ -28,7 +28,7 @@ class SpikeEnergy(Probe):
     def measure(
         self, plugin: Plugin[Any, Any], model: nn.Module, config: Settings, data: Dataset
     ) -> Scores:
-        """``synops``, ``synops.LAYER``, ``macs``, ``input_macs``, ``ops_ratio``, ``energy_ratio``…
+        """The table of scores in the README.
 
         ``ops_ratio`` is (synops + input MACs) / MACs of the ReLU network of the same widths, real
         inputs counted once; in ``ops_ratio_uncached`` they are multiplied anew at every step, and
@@ -40,9 +40,10 @@ class SpikeEnergy(Probe):
                 delays; a competition) have no counterpart in a network of ReLUs.
         """
         split = data.split("test")
-        device = next(iter(model.buffers())).device if any(True for _ in model.buffers()) else None
-        parts = split.to(device or torch.device("cpu")).batches(PART)
-        if isinstance(model.eval(), FirstSpikeNetwork):
+        device = next((buffer.device for buffer in model.buffers()), torch.device("cpu"))
+        parts = split.to(device).batches(PART)
+        model.eval()
+        if isinstance(model, FirstSpikeNetwork):
             return first_spike_costs(model, [part["x"] for part in parts])
         if not isinstance(model, SpikingNetwork):
             raise DataError(
@@ -79,7 +80,8 @@ def network_costs(model: SpikingNetwork, parts: list[Tensor]) -> Scores:
     if model.config.mode == "ann":
         found = compare([0.0] * len(macs), sum(macs), macs, 1)
         return {**found, "spikes_per_neuron": 0.0, "latency": 1.0, "steps": 1.0}
-    operations, latency, spikes, inputs, neurons = [], [], [], 0.0, 0
+    operations, latency, spikes, inputs = [], [], [], 0.0
+    neurons: list[int] = []
     for x in parts:
         trace = model.simulate(model.encode(x), count=True)
         operations.append(torch.stack(trace.operations, 1))

@@ -69,11 +69,12 @@ class Competition(nn.Module):
 
     def spikes(self, x: Tensor, uniform: Tensor) -> Tensor:
         """Poisson spikes of inputs (B, ...) by numbers (T, inputs) in places (T, B, P, inputs)."""
-        fired = (uniform[:, None] < MAX_RATE * self.rescale(x).flatten(1)).to(x.dtype)
+        fired: Tensor = (uniform[:, None] < MAX_RATE * self.rescale(x).flatten(1)).to(x.dtype)
         if not self.config.receptive:
             return fired[:, :, None]
-        patches = functional.unfold(fired.reshape(-1, *self.shape), self.config.receptive)
-        return patches.transpose(1, 2).unflatten(0, (self.steps, -1))
+        patches: Tensor = functional.unfold(fired.reshape(-1, *self.shape), self.config.receptive)
+        patches = patches.transpose(1, 2)
+        return patches.reshape(self.steps, -1, *patches.shape[1:])
 
     def winners(self, v: Tensor, open_places: Tensor) -> Tensor:
         """One spike per place at most: potentials (B, P, N) to spikes (B, P, N)."""
@@ -151,7 +152,7 @@ class Competition(nn.Module):
     @torch.no_grad()
     def read_out(self, x: Tensor, target: Tensor) -> None:
         """Name each neuron by the class with its highest mean response; fit the linear probe."""
-        counts = torch.cat([self.respond(part) for part in x.split(256)]).to(x.dtype)
+        counts = torch.cat([self.respond(part) for part in torch.split(x, 256)]).to(x.dtype)
         one_hot = functional.one_hot(target, self.classes).to(x.dtype)
         mean = one_hot.T @ counts / one_hot.sum(0).clamp(min=1)[:, None]  # (classes, N)
         self.label.copy_(mean.argmax(0))
