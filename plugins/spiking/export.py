@@ -65,11 +65,12 @@ class Step(nn.Module):
                 states += self.model.neurons[len(states)].initial(values)  # type: ignore[operator]
         return states
 
-    def forward(self, x: Tensor, *states: Tensor) -> tuple[Tensor, ...]:
+    def forward(self, *given: Tensor) -> tuple[Tensor, ...]:
         """Inputs of a step (B, ...) and potentials to output currents (B, classes) and potentials.
 
         The host adds the currents up and divides by the number of steps.
         """
+        x, *states = given
         values, index, after = x[None], 0, []
         for layer in self.model.layers:
             if isinstance(layer, nn.ReLU):

@@ -251,7 +251,8 @@ def descend(plugin: Spiking, model: Any, config: Config, run: Run) -> None:
         # A penalty from the start silences the network.
         model.taken += 1
         weight: Tensor = config.activity * (model.taken > warmup)
-        return value + weight * model.penalty(trace, config.target_rate)
+        penalty: Tensor = model.penalty(trace, config.target_rate)
+        return value + weight * penalty
 
     def validate() -> Scores:
         if converts:

@@ -1,5 +1,6 @@
 """What only spiking networks can break: spikes, codes, conversion, spike times, STDP, counts."""
 
+import contextlib
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -20,8 +21,8 @@ from automl.export.verify import compare, eager_model, eager_part
 from automl.plugins.spiking import claims
 from automl.plugins.spiking.config import DEFAULTS, SURROGATES, Config
 from automl.plugins.spiking.data import MoonsLatency, Strokes, xor_times
-from automl.plugins.spiking.events import NEVER, FirstSpikeNetwork, SpikeProp, first_spikes
-from automl.plugins.spiking.network import SpikingNetwork, ann_macs, convert, fold_norms
+from automl.plugins.spiking.events import NEVER, SpikeProp, first_spikes
+from automl.plugins.spiking.network import ann_macs, convert, fold_norms
 from automl.plugins.spiking.neurons import (
     Neuron,
     latency_code,
@@ -124,9 +125,9 @@ def test_surrogates_are_the_formulas() -> None:
 def test_beta_and_theta_are_learnt_and_stay_in_range() -> None:
     model, config, _ = fitted(learn_neuron=True, beta=1.0, lr=0.01)
     for neuron in model.neurons:
-        assert 0 < float(neuron.beta) < 1
-        assert float(neuron.theta) > 0
-        assert abs(float(neuron.theta) - config.theta) > 1e-4
+        assert 0 < float(neuron.beta.detach()) < 1
+        assert float(neuron.theta.detach()) > 0
+        assert abs(float(neuron.theta.detach()) - config.theta) > 1e-4
 
 
 @pytest.mark.parametrize("hard", [False, True])
@@ -255,12 +256,13 @@ def test_exact_spike_times_by_hand_and_their_gradient() -> None:
 
 def test_spikeprop_times_and_gradients_are_the_equations() -> None:
     seed_everything(3)
-    model = SpikeProp(Config(mode="spikeprop", delays=3, inhibitory=0.2), (2,), 1, hidden=5)
+    config = Config(mode="spikeprop", delays=3, inhibitory=0.2)
+    model = SpikeProp(config, (2,), 1, hidden=5, grid=0.02)
     times = torch.tensor([[0.0, 2.0, 4.5]])
     weight = 0.9 * torch.rand(3, 3, 2)
     v = model.potential(times, weight)[0]
     tau = model.config.tau
-    for g in (0, 9, 30):
+    for g in (0, 225, 750):
         t = float(model.clock[g])
         for j in range(2):
             total = 0.0
@@ -278,7 +280,7 @@ def test_spikeprop_times_and_gradients_are_the_equations() -> None:
             times, weight - change
         )
     assert float((gradient * change)[..., 0].sum()) == pytest.approx(
-        float(moved[0, 0]) / 2, rel=0.15
+        float(moved[0, 0]) / 2, rel=0.05
     )
     assert (model.sign < 0).sum() == 1
 
@@ -316,7 +318,7 @@ def test_learning_keeps_the_sums_and_moves_towards_the_input(settings) -> None:
         torch.testing.assert_close(model.weight.sum(0), torch.full((10,), model.sum))
     if not settings:
         bright = x.flatten() > 0
-        assert (model.weight[bright][:, moved].sum(0) > 0.6 * model.sum).all()
+        assert float(model.weight[bright][:, moved].sum(0).median()) > 0.9 * model.sum
     assert (model.raised[moved] > 0).all()
 
 
@@ -358,10 +360,8 @@ def test_stdp_resumes_where_it_stopped(tmp_path: Path) -> None:
             seen.append(report)
             return decision if len(seen) == reports else "continue"
 
-        try:
+        with contextlib.suppress(Stop):
             PLUGIN.fit(model, config, Run(data, 0, on_report=on_report, checkpoint_path=path))
-        except Stop:
-            pass
         return seen
 
     whole = fit("continue", 0)
@@ -375,7 +375,7 @@ def test_stdp_resumes_where_it_stopped(tmp_path: Path) -> None:
 
 
 def test_operations_are_counted_by_spike_and_synapse() -> None:
-    model, config, run = fitted(hidden="8c5-p2-16c5-p2", steps=2)
+    model, _, run = fitted(hidden="8c5-p2-16c5-p2", steps=2)
     x = run.split("valid").examples["x"][:3]
     trace = model.simulate(model.encode(x), count=True)
     codes = model.encode(x).sum(0)
@@ -422,6 +422,7 @@ def test_the_probe_adds_up_and_refuses_other_systems() -> None:
 # ---------------------------------------------------------------- the plugin
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_every_system_learns_and_exports(name, tmp_path: Path) -> None:
     settings = {**SYSTEMS[name]}
@@ -440,6 +441,7 @@ def test_every_system_learns_and_exports(name, tmp_path: Path) -> None:
         assert compare(inner, open_session(path), eager_part(inner))["ok"], part
 
 
+@pytest.mark.slow
 def test_stdp_learns_and_exports(tmp_path: Path) -> None:
     settings = {"mode": "stdp", "neurons": 40, "stdp_epochs": 1, "time_steps": 20}
     model, config, run = fitted(**settings)
