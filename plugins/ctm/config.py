@@ -41,7 +41,9 @@ class Config(Training):
     loss_ticks: str = setting("min+certain", choices=LOSS_TICKS, doc="ticks that are trained")
     dropout: float = setting(0.0, low=0, high=0.9, doc="before synapses")
     positions: str = setting(
-        "auto", choices=("auto", "learned", "none"), doc="auto: none for mazes, else as in the paper"
+        "auto",
+        choices=("auto", "learned", "none"),
+        doc="auto: none for mazes, else as in the paper",
     )
     tau: float = setting(0.8, low=0, high=1, doc="certainty at which thinking stops")
     lookahead: int = setting(5, low=1, high=1000, unit="moves", doc="mazes: trained past the right")

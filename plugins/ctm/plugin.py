@@ -257,6 +257,8 @@ def example_inputs(data: DataInfo, count: int, draw: torch.Generator) -> Tensor:
         return 2 * (x > 0.5).float() - 1
     if data.problem.name == "digit-questions":
         parts = int(data.facts["parts"])
-        most = torch.tensor([1 if place % 2 else data.facts["digits"] - 1 for place in range(parts)])
+        most = torch.tensor(
+            [1 if place % 2 else data.facts["digits"] - 1 for place in range(parts)]
+        )
         x[:, -parts:] = (x[:, -parts:] * (most + 1)).floor()
     return x
