@@ -23,7 +23,7 @@ class Config(Training):
         "cosine", choices=("cosine", "multistep", "none"), doc="of the rate after the rise"
     )
     clip_norm: float = setting(5.0, low=0, high=1000, doc="largest L2 norm of the gradient")
-    eval_every: int = setting(250, low=1, unit="steps", doc="steps between two reports")
+    eval_every: int = setting(100, low=1, unit="steps", doc="steps between two reports")
     arch: str = setting("ctm", choices=ARCHITECTURES, doc="the paper's machine, or a rival")
     iterations: int = setting(10, low=1, high=1000, unit="ticks", doc="internal ticks T")
     memory_length: int = setting(5, low=1, high=1000, unit="ticks", doc="history M of a neuron")

@@ -78,7 +78,7 @@ class Parity(Dataset):
 
     @property
     def info(self) -> DataInfo:
-        """n answers of two classes."""
+        """N answers of two classes."""
         if self.distinct:
             tenth = 2**self.n // 10
             sizes = {"train": 2**self.n - 2 * tenth, "valid": tenth, "test": tenth}
@@ -108,7 +108,8 @@ class Parity(Dataset):
 
 def parity(x: Tensor) -> Tensor:
     """1 where the number of -1 up to there is odd: (B, n) to int64 (B, n)."""
-    return (x < 0).cumsum(1) % 2
+    count: Tensor = (x < 0).cumsum(1)
+    return count % 2
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,7 @@ class SortNumbers(Dataset):
 
     @property
     def info(self) -> DataInfo:
-        """n positions."""
+        """N positions."""
         sizes = {"train": self.train_size, "valid": 512, "test": 2048}
         shapes: dict[str, tuple[int | None, ...]] = {"x": (self.n,), "target": (self.n,)}
         return DataInfo(self.name, self.problem, shapes, sizes, self.n, "generated")

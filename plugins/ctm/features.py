@@ -48,13 +48,12 @@ class ImageFeatures(Features):
     def __init__(self, config: Config, shape: tuple[int, ...], *, learned: bool) -> None:
         channels, height, width = shape
         layers: list[nn.Module] = [nn.Conv2d(channels, STEM_MAPS, 3, padding=1), nn.ReLU()]
-        maps = STEM_MAPS
-        while maps == STEM_MAPS or height * width > MOST_TOKENS:
+        maps, halved = STEM_MAPS, False
+        while not halved or height * width > MOST_TOKENS:
             layers += [nn.Conv2d(maps, config.d_input, 3, stride=2, padding=1), nn.ReLU()]
             maps = config.d_input
             height, width = -(-height // 2), -(-width // 2)
-            if maps == STEM_MAPS and height * width <= MOST_TOKENS:
-                break
+            halved = True
         super().__init__(config, height * width, config.d_input, learned=learned)
         self.stem = nn.Sequential(*layers)
 

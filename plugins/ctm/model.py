@@ -5,6 +5,8 @@ Shapes: B examples, T ticks, D neurons, M ticks of history, n tokens, P answers 
 
 from __future__ import annotations
 
+import abc
+import itertools
 import math
 
 import torch
@@ -55,7 +57,7 @@ class UNet(nn.Module):
             return nn.Sequential(nn.Dropout(dropout), nn.Linear(a, b), nn.LayerNorm(b), nn.SiLU())
 
         self.first = nn.Sequential(nn.Linear(inputs, width), nn.LayerNorm(width), nn.SiLU())
-        pairs = list(zip(widths, widths[1:], strict=False))
+        pairs = list(itertools.pairwise(widths))
         self.down = nn.ModuleList(block(a, b) for a, b in pairs)
         self.up = nn.ModuleList(block(b, a) for a, b in reversed(pairs))
         self.norms = nn.ModuleList(nn.LayerNorm(a) for a, _ in reversed(pairs))
@@ -141,7 +143,7 @@ class Attention(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def prepare(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """Tokens (..., B, n, d) to keys (..., B, heads, d/heads, n), values with the last two swapped."""
+        """Tokens (..., B, n, d) to keys (..., B, heads, d/heads, n) and values (..., n, d/heads)."""
         both = self.key_value(tokens).unflatten(-1, (2, self.heads, -1))
         keys, values = both.unbind(-3)
         return keys.movedim(-3, -1), values.transpose(-3, -2)
@@ -151,10 +153,11 @@ class Attention(nn.Module):
         q = self.query(query).unflatten(-1, (self.heads, 1, -1))
         weights = torch.softmax(q @ keys / math.sqrt(q.shape[-1]), -1)
         found = (self.dropout(weights) @ values).flatten(1)
-        return self.output(found)
+        out: Tensor = self.output(found)
+        return out
 
 
-class Thinker(nn.Module):
+class Thinker(nn.Module, abc.ABC):
     """What machine and LSTM share: inputs, ticks, certainty, the choice of a tick."""
 
     tau: Tensor
@@ -168,9 +171,9 @@ class Thinker(nn.Module):
             self.attention = Attention(config.d_input, config.heads, config.dropout)
         self.register_buffer("tau", torch.tensor(config.tau))
 
+    @abc.abstractmethod
     def think(self, x: Tensor) -> Tensor:
         """Inputs to the answers of all ticks (B, T, P, C)."""
-        raise NotImplementedError  # fmt: skip
 
     def inputs(self, x: Tensor) -> list[tuple[Tensor, Tensor] | Tensor]:
         """For each tick the keys and values, or the raw input where nothing is attended to."""
@@ -206,7 +209,8 @@ class Thinker(nn.Module):
     def answer(self, readings: list[Tensor]) -> Tensor:
         """Readings (B, P C) of the ticks to (B, T, P, C), answering ticks only."""
         some = readings[self.features.silent_ticks :]
-        return torch.stack(some, 1).unflatten(2, (self.answers, self.classes))
+        stacked = torch.stack(some, 1)
+        return stacked.reshape(*stacked.shape[:2], self.answers, self.classes)
 
 
 def certainty(predictions: Tensor) -> Tensor:
@@ -326,7 +330,8 @@ class FeedForward(Thinker):
 
     def think(self, x: Tensor) -> Tensor:
         """As in ``Thinker``, with one tick."""
-        return self.body(self.features(x)).unflatten(1, (1, self.answers, self.classes))
+        found: Tensor = self.body(self.features(x))
+        return found.reshape(-1, 1, self.answers, self.classes)
 
 
 KINDS: dict[str, type[Thinker]] = {"ctm": Machine, "lstm": Recurrent, "ff": FeedForward}

@@ -51,7 +51,7 @@ class PacedAdamW(torch.optim.AdamW):
 
 
 def rate(step: int, config: Config) -> float:
-    """The learning rate of step 0, 1, …"""
+    """The learning rate of a step, counted from 0."""
     if step < config.warmup:
         return config.lr * (step + 1) / config.warmup
     if config.schedule == "none":

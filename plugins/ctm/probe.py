@@ -24,7 +24,7 @@ class ThoughtTrace(Probe):
     def measure(
         self, plugin: Plugin[Any, Any], model: nn.Module, config: Settings, data: Dataset
     ) -> Scores:
-        """``accuracy.TICK``, ``late_tick_accuracy``, ``gain``, ``ece``, ``accuracy@TAU``, …
+        """Scores of single ticks, of the most certain one and of early exit.
 
         Accuracies are means over answers (bits, moves). ``late_tick_accuracy`` is the mean over the
         last half of the ticks, ``gain`` the best tick's accuracy minus the first's, and

@@ -120,7 +120,7 @@ FEWER = Claim(
         "accuracy of ReLUs with a fraction of the operations, additions all of them."
     ),
     source="Abstract, Section 4",
-    runs=(*ANN, *on_digits("latency code, T=8", replace(SMALL, epochs=30, lr=4e-3))),
+    runs=(*ANN, *on_digits("latency code, T=8", Config(epochs=30, lr=4e-3))),
     bars=(
         Bar("latency code, T=8" + ALL, "gap", at_least=-0.02),
         Bar("latency code, T=8" + ALL, f"{PROBE}.ops_ratio", at_most=0.5, paper="'many fewer'"),
