@@ -1,4 +1,4 @@
-"""Continuous Thought Machines: neurons with a past, read by their synchrony (Darlow et al., 2025)."""
+"""Continuous Thought Machines: neurons with a past, read by synchrony (Darlow et al., 2025)."""
 
 from collections.abc import Callable
 

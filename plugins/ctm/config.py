@@ -64,8 +64,8 @@ class Config(Training):
         wanted = self.n_synch_out + self.n_synch_action
         if self.neuron_select == "first-last" and self.d_model < wanted:
             raise ConfigError(
-                f"neuron_select='first-last' wants n_synch_out + n_synch_action = {wanted} neurons, "
-                f"d_model={self.d_model} has fewer"
+                f"neuron_select='first-last' wants n_synch_out + n_synch_action = {wanted} "
+                f"neurons, d_model={self.d_model} has fewer"
             )
         fewest = min(self.n_synch_out, self.n_synch_action)
         if self.n_self > fewest:

@@ -103,7 +103,8 @@ class Parity(Dataset):
         order = torch.randperm(2**self.n, generator=torch.Generator().manual_seed(self.seed))
         sizes = self.info.sizes
         mine = dict(zip(sizes, order.split(list(sizes.values())), strict=True))[split]  # type: ignore[no-untyped-call]
-        return 1.0 - 2 * (mine[:, None] >> torch.arange(self.n) & 1).float()
+        bits: Tensor = mine[:, None] >> torch.arange(self.n) & 1
+        return 1.0 - 2 * bits.float()
 
 
 def parity(x: Tensor) -> Tensor:

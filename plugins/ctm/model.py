@@ -143,7 +143,7 @@ class Attention(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def prepare(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """Tokens (..., B, n, d) to keys (..., B, heads, d/heads, n) and values (..., n, d/heads)."""
+        """Tokens (..., n, d) to keys (..., heads, d/heads, n) and values (..., heads, n, d/heads)."""
         both = self.key_value(tokens).unflatten(-1, (2, self.heads, -1))
         keys, values = both.unbind(-3)
         return keys.movedim(-3, -1), values.transpose(-3, -2)
