@@ -110,7 +110,7 @@ class Synchronisation(nn.Module):
 
     def advance(self, z: Tensor, alpha: Tensor, beta: Tensor) -> tuple[Tensor, Tensor]:
         """Alpha and beta one tick later."""
-        r = torch.exp(-self.rho.clamp(0, MOST_DECAY))
+        r = torch.exp(-self.rho.clamp(0.0, MOST_DECAY))
         return r * alpha + self.pairs(z), r * beta + 1
 
 
@@ -143,7 +143,7 @@ class Attention(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def prepare(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """Tokens (..., n, d) to keys (..., heads, d/heads, n) and values (..., heads, n, d/heads)."""
+        """Tokens (..., n, d) to keys (..., heads, d/h, n) and values (..., heads, n, d/h)."""
         both = self.key_value(tokens).unflatten(-1, (2, self.heads, -1))
         keys, values = both.unbind(-3)
         return keys.movedim(-3, -1), values.transpose(-3, -2)

@@ -1,6 +1,5 @@
 """What only Continuous Thought Machines can break: ticks, synchronisation, losses, tasks."""
 
-import itertools
 import math
 from collections import deque
 from dataclasses import replace
@@ -274,10 +273,8 @@ def test_questions_are_answered_modulo_ten() -> None:
             same = (digits["x"].flatten(1) == image).all(1)
             values.append(int(digits["target"][same][0]))
         total = values[parts[row, 0]]
-        for operator, place in (
-            itertools.batched(parts[row, 1:].tolist(), 2)
-            if hasattr(itertools, "batched")
-            else zip(parts[row, 1::2].tolist(), parts[row, 2::2].tolist(), strict=True)
+        for operator, place in zip(
+            parts[row, 1::2].tolist(), parts[row, 2::2].tolist(), strict=True
         ):
             total += -values[place] if operator else values[place]
         assert int(batch["target"][row]) == total % 10
