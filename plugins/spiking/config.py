@@ -38,6 +38,7 @@ class Config(Training):
     hidden: str = setting(
         "128-128", choices=HIDDEN, doc="widths, convolutions (8c5: 8 maps, 5x5), pooling (p2)"
     )
+    convolutions: bool = setting(False, doc="8c5-p2-16c5-p2 in place of hidden; images only")
     pool: str = setting("avg", choices=("avg", "max"), doc="pooling between convolutions")
     batch_norm: bool = setting(False, doc="after each layer of the network that is converted")
     dropout: float = setting(0.0, low=0, high=0.99, doc="after each ReLU before conversion")
@@ -80,16 +81,21 @@ class Config(Training):
         "labels", choices=("labels", "probe"), doc="a label per neuron, or a linear probe on counts"
     )
 
+    @property
+    def architecture(self) -> str:
+        """What ``hidden`` says, or the convolutions."""
+        return CONVOLUTIONAL[0] if self.convolutions else self.hidden
+
     def check(self) -> None:
         """Refuse combinations that make no sense.
 
         Raises:
             ConfigError: naming the settings.
         """
-        convolutional = self.hidden in CONVOLUTIONAL
+        convolutional = self.architecture in CONVOLUTIONAL
         if convolutional and self.mode in ("spikeprop", "ttfs_exact"):
             raise ConfigError(
-                f"hidden={self.hidden!r} with mode={self.mode!r}: this system has dense layers "
+                f"hidden={self.architecture!r} with mode={self.mode!r}: this system has dense layers "
                 f"only, use one of {', '.join(DENSE)}"
             )
         if self.learn_neuron and self.mode != "surrogate":

@@ -56,7 +56,7 @@ class Rescale(nn.Module):
 
 
 def ann_layers(config: Config, shape: Sequence[int], classes: int) -> nn.Sequential:
-    """The layers named by ``config.hidden`` for inputs of a shape, with ReLUs.
+    """The layers named by ``config.architecture`` for inputs of a shape, with ReLUs.
 
     Raises:
         DataError: if the inputs are no images or too small for the convolutions.
@@ -69,9 +69,11 @@ def ann_layers(config: Config, shape: Sequence[int], classes: int) -> nn.Sequent
         layers.append(nn.ReLU())
         layers.extend([nn.Dropout(config.dropout)] if config.dropout else [])
 
-    for token in config.hidden.split("-"):
+    for token in config.architecture.split("-"):
         if ("c" in token or "p" in token) and len(shape) != 3:
-            raise DataError(f"hidden={config.hidden!r} wants images, not inputs of shape {shape}")
+            raise DataError(
+                f"hidden={config.architecture!r} wants images, not inputs of shape {shape}"
+            )
         if "c" in token:
             maps, kernel = map(int, token.split("c"))
             layers.append(nn.Conv2d(shape[0], maps, kernel, padding=kernel // 2))
@@ -81,7 +83,9 @@ def ann_layers(config: Config, shape: Sequence[int], classes: int) -> nn.Sequent
             size = int(token[1:])
             shape = [shape[0], shape[1] // size, shape[2] // size]
             if min(shape) < 1:
-                raise DataError(f"images are too small for hidden={config.hidden!r}: use '128-128'")
+                raise DataError(
+                    f"images are too small for hidden={config.architecture!r}: use '128-128'"
+                )
             layers.append((nn.AvgPool2d if config.pool == "avg" else nn.MaxPool2d)(size))
         else:
             if len(shape) > 1:

@@ -26,7 +26,6 @@ from automl.core.api import (
 from automl.plugins.spiking import CARD
 from automl.plugins.spiking.claims import CLAIMS
 from automl.plugins.spiking.config import (
-    CONVOLUTIONAL,
     DEFAULTS,
     DENSE,
     FULL,
@@ -72,12 +71,11 @@ class Spiking(Plugin[Config, Any]):
         if mode == "stdp":
             return stdp_space(trial, config)
         config = replace(config, lr=trial.suggest_float("lr", 1e-4, 1e-2, log=True))
-        dense = mode in ("spikeprop", "ttfs_exact") or not convolves(data)
-        if dense:
-            hidden = trial.suggest_categorical("hidden", list(DENSE))
-        else:
-            hidden = trial.suggest_categorical("hidden", [*DENSE, CONVOLUTIONAL[0]])
-        config = replace(config, hidden=hidden)
+        config = replace(config, hidden=trial.suggest_categorical("hidden", list(DENSE)))
+        if mode in ("surrogate", "conversion") and convolves(data):
+            # A choice of its own: Optuna's choices stay the same throughout a study.
+            chosen = trial.suggest_categorical("convolutions", [False, True])
+            config = replace(config, convolutions=chosen)
         if mode == "ttfs_exact":
             return replace(
                 config,

@@ -589,3 +589,17 @@ def test_summaries_compare_split_by_split() -> None:
 def test_controls_of_the_competition() -> None:
     assert 0.2 < claims.untrained(0)["accuracy"] < 0.95
     assert claims.k_means(0)["accuracy"] > 0.9
+
+
+@pytest.mark.parametrize("dataset", ["digits", "uci-suite"])
+def test_a_study_may_ask_the_space_again_and_again(dataset) -> None:
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    info = catalogue().dataset(dataset).info
+    study, modes = optuna.create_study(sampler=optuna.samplers.RandomSampler(0)), set()
+    for _ in range(40):
+        trial = study.ask()
+        modes.add(PLUGIN.space(trial, DEFAULTS, info).mode)
+        study.tell(trial, 0.0)
+    assert len(modes) == 5
