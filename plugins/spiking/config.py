@@ -95,8 +95,8 @@ class Config(Training):
         convolutional = self.architecture in CONVOLUTIONAL
         if convolutional and self.mode in ("spikeprop", "ttfs_exact"):
             raise ConfigError(
-                f"hidden={self.architecture!r} with mode={self.mode!r}: this system has dense layers "
-                f"only, use one of {', '.join(DENSE)}"
+                f"hidden={self.architecture!r} with mode={self.mode!r}: this system "
+                f"has dense layers only, use one of {', '.join(DENSE)}"
             )
         if self.learn_neuron and self.mode != "surrogate":
             raise ConfigError(

@@ -428,3 +428,15 @@ def test_maze_info_and_sizes() -> None:
     assert batch["x"].shape == (20, 3, 9, 9)
     assert batch["target"].shape == (20, 9)
     assert batch["target"].dtype == torch.int64
+
+
+def test_a_study_may_ask_the_space_again_and_again() -> None:
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    info = catalogue().dataset("digits").info
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(0))
+    for _ in range(40):
+        trial = study.ask()
+        PLUGIN.build(PLUGIN.space(trial, DEFAULTS, info), info)
+        study.tell(trial, 0.0)
