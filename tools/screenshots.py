@@ -1,4 +1,5 @@
-"""Take the pictures of the documentation from a database: the best model's study and card.
+"""Take the pictures of the documentation from a database: the best model's study and card, and
+the ranking of papers on the dataset that was searched last.
 
 Run a search first, then ``python tools/screenshots.py``; the pictures go to docs/images.
 """
@@ -62,6 +63,10 @@ def main() -> None:
             page.get_by_role("tab", name="Export").click()
             page.wait_for_timeout(2500)
             page.screenshot(path=IMAGES / "model.png")
+            page.set_viewport_size({"width": 1280, "height": 900})
+            page.goto(f"{URL}/ranking")
+            settled(page)
+            page.screenshot(path=IMAGES / "ranking.png")
             browser.close()
     finally:
         os.killpg(server.pid, 15)

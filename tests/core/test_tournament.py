@@ -174,3 +174,20 @@ def test_the_model_of_any_plugin_is_found_again(rivals, recorder) -> None:
         row = actions.show(f"{study}/{trial.start.number}", code=True)
         assert row["plugin"] == trial.start.plugin
         assert actions.task_of(row).plugin.endswith(f"plugin_{row['plugin']}")
+
+
+@pytest.mark.slow
+def test_digits_are_learnt_and_ranked_across_papers(recorder) -> None:
+    short = (
+        "selu.steps=200", "selu.depth=2", "selu.width=64", "ctm.steps=40", "ctm.iterations=6",
+        "ctm.d_model=32", "ctm.d_input=32", "spiking.steps=150", "spiking.time_steps=8",
+    )  # fmt: skip
+    plugins = ("selu", "ctm", "spiking", "ntk_svm")
+    settings = replace(INLINE, seed=1)
+    job = Job(plugins, Budget(trials=4), "digits", short, settings=settings)
+    result = search(job, recorder)
+    assert (result.complete, result.failed) == (4, 0)
+    board = ranking.leaderboard("digits")
+    assert {row["plugin"] for row in board["rows"]} == set(plugins)
+    assert board["rows"][0]["test"] > 0.9
+    assert all(row["value"] > 0.15 for row in board["rows"])  # a tenth would be chance
