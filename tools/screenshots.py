@@ -1,7 +1,7 @@
-"""Take the pictures of the documentation from a database: the best model's study and card, and
-the ranking of papers on the dataset that was searched last.
+"""Take the pictures of the documentation from a database: a study, its winner, the ranking.
 
-Run a search first, then ``python tools/screenshots.py``; the pictures go to docs/images.
+Run a search first, then ``python tools/screenshots.py``; the pictures go to docs/images. The study is
+that of the best model, the ranking that of the dataset that was searched last.
 """
 
 from __future__ import annotations
