@@ -316,6 +316,10 @@ def test_sorting_and_tables_are_learnt() -> None:
 @pytest.mark.parametrize("arch", ["ctm", "lstm"])
 def test_every_task_exports(task, arch, tmp_path: Path) -> None:
     model, config, data = built(task, arch=arch, tau=0.02)
+    with (
+        torch.no_grad()
+    ):  # ticks of an untrained model are as certain as each other: rounding picks
+        model.reader.weight *= 30
     exportable = PLUGIN.export(model, config, data.info)
     graph.write(exportable, tmp_path / "model.onnx", {})
     found = compare(
