@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from automl.core.api import Run, Scores
@@ -33,7 +34,7 @@ class Replay:
     def __len__(self) -> int:
         return min(self.count, self.capacity)
 
-    def add(self, *parts: Floats) -> None:
+    def add(self, *parts: NDArray[Any]) -> None:
         """Append rows (B, each size), over the oldest ones once it is full."""
         new = torch.from_numpy(np.concatenate(parts, 1)).float()
         while len(self.rows) < min(self.capacity, self.count + len(new)):
@@ -137,7 +138,7 @@ class DDPG(StepLearner):
             target = reward[:, 0] + self.config.gamma * worth
         loss = nn.functional.mse_loss(self.critic(x, clock, action), target)
         self.critic_adam.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         self.critic_adam.step()
         gain = self.critic(x, clock, self.policy.action(x, clock)).mean()
         self.actor_adam.zero_grad()
@@ -153,5 +154,5 @@ def follow(target: nn.Module, source: nn.Module, rate: float) -> None:
     """Move ``target``'s parameters towards ``source``'s; copy its buffers."""
     for mine, other in zip(target.parameters(), source.parameters(), strict=True):
         mine.lerp_(other, rate)
-    for mine, other in zip(target.buffers(), source.buffers(), strict=True):
-        mine.copy_(other)
+    for held, given in zip(target.buffers(), source.buffers(), strict=True):
+        held.copy_(given)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal
 
@@ -126,38 +127,38 @@ def synapses(joints: int, shared: bool, commands: bool) -> tuple[dict[str, Any],
     return places, np.array(signs)
 
 
+@dataclass(frozen=True)
+class Wiring:
+    """The circuit's choices, all of them the paper's ablations; ``period`` is in control steps."""
+
+    shared: bool = True
+    constrained: bool = True
+    init: Init = "constant"
+    period: int = 60
+    proprioception: bool = True
+    oscillator: bool = True
+    turn_joints: int = 1
+    learned_controller: bool = False
+
+
 class Circuit(Policy):
     """The forward-swimming circuit of C. elegans (Section 4 of the paper): 4 or 6n parameters."""
 
     stochastic_scale = False
 
-    def __init__(
-        self,
-        body: Body,
-        *,
-        shared: bool = True,
-        constrained: bool = True,
-        init: Init = "constant",
-        period: int = 60,
-        proprioception: bool = True,
-        oscillator: bool = True,
-        turn_joints: int = 1,
-        learned_controller: bool = False,
-    ) -> None:
+    def __init__(self, body: Body, wiring: Wiring) -> None:
         super().__init__(body)
-        self.shared, self.constrained, self.period = shared, constrained, period
-        self.proprioception, self.oscillator = proprioception, oscillator
-        self.turn_joints, self.commands = turn_joints, body.task == "navigate"
+        self.wiring, self.commands = wiring, body.task == "navigate"
         places, signs = self.synapses(body.joints)
         sign = torch.from_numpy(signs).float()
         drawn = torch.rand(len(sign))
-        if init == "uniform":
-            sign = sign * drawn if constrained else 2 * drawn - 1
-        elif init == "signs":
+        if wiring.init == "uniform":
+            sign = sign * drawn if wiring.constrained else 2 * drawn - 1
+        elif wiring.init == "signs":
             sign = torch.where(drawn < 0.5, -1.0, 1.0)
         self.weight = nn.Parameter(sign)
         self.controller: nn.Linear | None = None
-        if self.commands and learned_controller:
+        if self.commands and wiring.learned_controller:
             self.controller = nn.Linear(2, 3)
         for kind, index in places.items():
             self.register_buffer(f"at_{kind}", torch.from_numpy(index), persistent=False)
@@ -166,16 +167,16 @@ class Circuit(Policy):
 
     def synapses(self, joints: int) -> tuple[dict[str, Any], Floats]:
         """Places and signs of the weights for a body."""
-        return synapses(joints, self.shared, self.commands)
+        return synapses(joints, self.wiring.shared, self.commands)
 
     def check_body(self, body: Body) -> None:
         """Shared weights fit every body; the task must be the same."""
-        if not self.shared or body.task != self.body.task:
+        if not self.wiring.shared or body.task != self.body.task:
             super().check_body(body)
 
     def constrain(self, weight: Array, sign: Array) -> Array:
         """Excitatory weights without their negative part, inhibitory ones without the positive."""
-        return sign * (sign * weight).clip(0, None) if self.constrained else weight
+        return sign * (sign * weight).clip(0, None) if self.wiring.constrained else weight
 
     def act(self, weights: Floats, observation: Floats, clock: NDArray[np.int64]) -> Floats:
         """See ``Policy.act``; the number of joints is the observation's."""
@@ -227,8 +228,8 @@ class Circuit(Policy):
         joints = angles.shape[-1]
         bend = (angles / (2 * np.pi / (joints + 1))).clip(-1, 1)  # the joint limit has n + 1
         dorsal, ventral = bend.clip(0, 1), (-bend).clip(0, 1)
-        beat = 1.0 * ((timestep.round() % self.period) < self.period // 2)
-        on, feels = float(self.oscillator), float(self.proprioception)
+        beat = 1.0 * ((timestep.round() % self.wiring.period) < self.wiring.period // 2)
+        on, feels = float(self.wiring.oscillator), float(self.wiring.proprioception)
         neuron_d = join(
             [on * weight["osc_d"] * beat, feels * weight["prop_d"] * dorsal[..., :-1]], -1
         )
@@ -237,7 +238,7 @@ class Circuit(Policy):
         )
         if commands is not None:
             right, left, speed = commands
-            count = min(self.turn_joints, joints)
+            count = min(self.wiring.turn_joints, joints)
             straight = [0 * angles[..., count:]]
             brake = weight["speed"] * (1 - speed)
             turned = weight["turn"] * right, weight["turn"] * left
@@ -348,7 +349,7 @@ class Plain(Policy):
         x = (observation - mean) / scale
         start, bend = 0, ACTIVATIONS[self.activation][1]
         for number, layer in enumerate(self.layers):
-            rows, columns = layer.weight.shape
+            rows, columns = next(layer.parameters()).shape
             middle, end = start + rows * columns, start + rows * columns + rows
             matrix = weights[..., start:middle].reshape(*weights.shape[:-1], rows, columns)
             if weights.ndim == 1:
@@ -358,7 +359,8 @@ class Plain(Policy):
             if number < len(self.layers) - 1:
                 x = bend(x)
             start = end
-        return np.tanh(x) if self.bounded else np.clip(x, -1, 1)
+        action: Floats = np.tanh(x) if self.bounded else np.clip(x, -1, 1)
+        return action
 
     def forward(
         self, joint_pos: Tensor, body_velocities: Tensor, to_target: Tensor | None = None
@@ -373,7 +375,7 @@ class Plain(Policy):
         """The last layer's output for observations (B, size)."""
         x = self.normaliser(observation)
         bend = ACTIVATIONS[self.activation][0]
-        for layer in self.layers[:-1]:
+        for layer in list(self.layers)[:-1]:
             x = bend(layer(x))
         out: Tensor = self.layers[-1](x)
         return out

@@ -28,10 +28,10 @@ from automl.plugins.ncap.data import body_of
 from automl.plugins.ncap.ddpg import DDPG
 from automl.plugins.ncap.es import Evolution
 from automl.plugins.ncap.learner import Learner, learn
-from automl.plugins.ncap.model import Circuit, Plain, Policy
+from automl.plugins.ncap.model import Circuit, Plain, Policy, Wiring
 from automl.plugins.ncap.ppo import PPO
 from automl.plugins.ncap.rollout import episodes
-from automl.plugins.ncap.simulator import EPISODE_STEPS, Body
+from automl.plugins.ncap.simulator import EPISODE_STEPS
 
 LEARNERS: dict[str, type[Learner]] = {"es": Evolution, "ppo": PPO, "ddpg": DDPG}
 EXAMPLES = 32
@@ -62,7 +62,9 @@ class CircuitPriors(Plugin[Config, Policy]):
         """
         if base.algo == "search_weights":
             names = ("prop", "osc", "ipsi", "contra")
-            found = {n: trial.suggest_float(n, -MOST_WEIGHT, MOST_WEIGHT) for n in names}
+            found: dict[str, Any] = {
+                n: trial.suggest_float(n, -MOST_WEIGHT, MOST_WEIGHT) for n in names
+            }
             return replace(base, **found)
         algo = trial.suggest_categorical("algo", ["es", "ppo", "ddpg"])
         policy = trial.suggest_categorical("policy", ["ncap", "mlp"])
@@ -90,8 +92,7 @@ class CircuitPriors(Plugin[Config, Policy]):
                         f"{name}={value!r} steers to a target, but {data.name!r} has none: use "
                         "task=navigate"
                     )
-        circuit = Circuit(
-            body,
+        wiring = Wiring(
             shared=config.weight_sharing,
             constrained=config.sign_constraints,
             init=config.init,  # type: ignore[arg-type]
@@ -101,6 +102,7 @@ class CircuitPriors(Plugin[Config, Policy]):
             turn_joints=config.turn_joints,
             learned_controller=config.controller == "learned",
         )
+        circuit = Circuit(body, wiring)
         if config.algo == "search_weights":
             given = [config.prop, config.osc, config.ipsi, config.contra]
             with torch.no_grad():

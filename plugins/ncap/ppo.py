@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.distributions import Normal
 
@@ -79,7 +80,7 @@ class PPO(StepLearner):
         weights = self.policy.weights()
         with torch.no_grad():
             scale = torch.as_tensor(self.spread()).cpu().double().numpy()
-        columns: dict[str, list[Floats]] = {
+        columns: dict[str, list[NDArray[Any]]] = {
             name: [] for name in ("x", "t", "action", "reward", "after", "ended")
         }
         for _ in range(self.config.segment // self.config.workers):
@@ -111,7 +112,8 @@ class PPO(StepLearner):
     def log_likelihood(self, segment: Segment) -> Tensor:
         """Of the segment's actions under the present policy, (steps,)."""
         location = self.policy.action(segment.observation, segment.timestep)
-        return Normal(location, self.spread()).log_prob(segment.action).sum(-1)
+        each: Tensor = Normal(location, self.spread()).log_prob(segment.action)  # type: ignore[no-untyped-call]
+        return each.sum(-1)
 
     def update_policy(self, segment: Segment) -> int:
         """Clipped steps until the policy has moved by ``kl_stop``; returns how many."""
@@ -126,7 +128,7 @@ class PPO(StepLearner):
             limited = ratio.clip(1 - clip, 1 + clip)
             loss = -torch.minimum(ratio * advantage, limited * advantage).mean()
             self.actor_adam.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             self.actor_adam.step()
             if float((before - now).mean()) > self.config.kl_stop:
                 return update + 1
@@ -139,7 +141,7 @@ class PPO(StepLearner):
             value = self.critic(segment.observation, segment.timestep)
             loss = nn.functional.mse_loss(value, segment.target)
             self.critic_adam.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             self.critic_adam.step()
         return loss.item()
 

@@ -166,7 +166,8 @@ class Swimmers:
         pivot = np.array([0.0, -0.05])
         x, y = (self.target - self.positions[:, :2] - pivot).T
         ahead = NOSE - pivot
-        return np.stack([cos * x + sin * y, cos * y - sin * x], 1) - ahead
+        found: Floats = np.stack([cos * x + sin * y, cos * y - sin * x], 1) - ahead
+        return found
 
     def step(self, action: Floats) -> Floats:
         """Apply ``action`` (swimmers, joints) for one control step; return the rewards.
@@ -196,9 +197,11 @@ class Swimmers:
         if self.body.targets:
             distance = np.linalg.norm(self.to_target(), axis=1)
             beyond = np.maximum(0, distance - TARGET_SIZE) / (5 * TARGET_SIZE)
-            return 1 / ((TAIL * beyond) ** 2 + 1)
+            near: Floats = 1 / ((TAIL * beyond) ** 2 + 1)
+            return near
         forward = -self.sensed[:, 0, 1]  # the head looks along minus y
-        return np.clip(forward / self.body.v_des, 0, 1)
+        found: Floats = np.clip(forward / self.body.v_des, 0, 1)
+        return found
 
     def state(self) -> dict[str, Any]:
         """What ``load_state`` needs to go on exactly, as arrays."""
