@@ -130,7 +130,7 @@ class PPO(StepLearner):
             self.actor_adam.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             self.actor_adam.step()
-            if float((before - now).mean()) > self.config.kl_stop:
+            if (before - now).mean().item() > self.config.kl_stop:
                 return update + 1
         return self.config.iterations
 
