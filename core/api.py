@@ -37,9 +37,13 @@ if TYPE_CHECKING:
     from automl.core.plugin import Supervised as Supervised
     from automl.core.problems import FORECASTING as FORECASTING
     from automl.core.problems import IMAGE_CLASSIFICATION as IMAGE_CLASSIFICATION
+    from automl.core.problems import OPERATOR_LEARNING as OPERATOR_LEARNING
     from automl.core.problems import SEQUENCE_CLASSIFICATION as SEQUENCE_CLASSIFICATION
     from automl.core.problems import TABULAR_CLASSIFICATION as TABULAR_CLASSIFICATION
     from automl.core.problems import TABULAR_REGRESSION as TABULAR_REGRESSION
+    from automl.core.problems import operator_learning as operator_learning
+    from automl.core.problems import relative_h1 as relative_h1
+    from automl.core.problems import relative_l2 as relative_l2
     from automl.core.record import RunResult as RunResult
     from automl.core.rnn import ExportableRNN as ExportableRNN
     from automl.core.run import Run as Run
@@ -65,8 +69,9 @@ HOMES = {
     "automl.core.hooks": ("hookimpl",),
     "automl.core.plugin": ("Axis", "Exportable", "Plugin", "Supervised"),
     "automl.core.problems": (
-        "FORECASTING", "IMAGE_CLASSIFICATION", "SEQUENCE_CLASSIFICATION",
-        "TABULAR_CLASSIFICATION", "TABULAR_REGRESSION",
+        "FORECASTING", "IMAGE_CLASSIFICATION", "OPERATOR_LEARNING", "SEQUENCE_CLASSIFICATION",
+        "TABULAR_CLASSIFICATION", "TABULAR_REGRESSION", "operator_learning", "relative_h1",
+        "relative_l2",
     ),
     "automl.core.record": ("RunResult",),
     "automl.core.rnn": ("ExportableRNN",),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -59,10 +60,70 @@ CLASSIFICATION_METRICS = (
     Metric("nll", "min", "nats", "mean negative log-likelihood of the right class"),
 )
 BALANCED_ACCURACY = Metric("balanced_accuracy", "max", "share", "mean of the classes' recalls")
+OPERATOR_METRICS = (
+    Metric("rel_l2", "min", "share", "L2 norm of the error over that of the target"),
+    Metric("rel_h1", "min", "share", "the same of values and first derivatives together"),
+)
 REGRESSION_METRICS = (
     Metric("mse", "min", "target unit squared", "mean squared error"),
     Metric("mae", "min", "target unit", "mean absolute error"),
 )
+
+
+def relative_l2(value: Tensor, target: Tensor) -> Tensor:
+    """Root of the squared error over the target's squares, per example (batch,)."""
+    error = torch.linalg.vector_norm((value - target).flatten(1), dim=1)
+    answer: Tensor = error / torch.linalg.vector_norm(target.flatten(1), dim=1).clamp(min=1e-12)
+    return answer
+
+
+def relative_h1(
+    value: Tensor, target: Tensor, lengths: tuple[float, float] = (1.0, 1.0), periodic: bool = False
+) -> Tensor:
+    """As ``relative_l2`` with first derivatives, (batch,), of fields (batch, channels, H, W).
+
+    ``lengths`` are the sides of the domain along H and W. Derivatives are differences between
+    neighbours, around the edges too where the domain is periodic.
+    """
+    error = value - target
+    wrong = h1_squares(error, lengths, periodic)
+    return torch.sqrt(wrong / h1_squares(target, lengths, periodic))
+
+
+def h1_squares(field: Tensor, lengths: tuple[float, float], periodic: bool) -> Tensor:
+    """Mean squares of a field and of its differences over their distances, summed, (batch,)."""
+    total = field.square().flatten(1).mean(1)
+    for axis, length in zip((-2, -1), lengths, strict=True):
+        if not periodic and field.shape[axis] < 2:
+            continue
+        step = field.roll(-1, axis) - field if periodic else field.diff(dim=axis)
+        slope = step * (field.shape[axis] / length)
+        total = total + slope.square().flatten(1).mean(1)
+    return total.clamp(min=1e-24)
+
+
+def operator_learning(lengths: tuple[float, float] = (1.0, 1.0), periodic: bool = False) -> Problem:
+    """Functions in, functions out: fields sampled on a regular grid of a rectangle.
+
+    ``lengths`` are the rectangle's sides along the axes of height and width, in the data's unit.
+    The loss is the mean relative L2 error; a model answers under ``value``.
+    """
+
+    def loss(outputs: Outputs, batch: Batch) -> Tensor:
+        return relative_l2(outputs["value"], batch["target"]).mean()
+
+    def score(outputs: Outputs, batch: Batch) -> ExampleScores:
+        value, target = outputs["value"], batch["target"]
+        return {
+            "rel_l2": relative_l2(value, target),
+            "rel_h1": relative_h1(value, target, lengths, periodic),
+        }
+
+    keys = {
+        "x": "float32 (batch, channels, height, width), the input functions on a grid",
+        "target": "float32 (batch, channels, height, width), the output functions",
+    }
+    return Problem("operator-learning", OPERATOR_METRICS, keys, loss, score)
 
 
 def classification(name: str, inputs: str) -> Problem:
@@ -90,3 +151,4 @@ TABULAR_REGRESSION = regression(
 FORECASTING = regression(
     "forecasting", "float32 (batch, steps, series)", "float32 (batch, horizon, series)"
 )
+OPERATOR_LEARNING = operator_learning()

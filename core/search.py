@@ -103,6 +103,7 @@ def search(job: Job, recorder: Recorder, observer: Observer | None = None) -> St
         AutoMLError: for anything the user can put right; nothing is recorded then.
     """
     dataset, entrants = enter(job, observer or Silent())
+    job = replace(job, settings=fair(job, len(entrants), observer or Silent()))
     settings = {
         "search": job.settings.to_dict(),
         "plugins": {entrant.plugin.name: entrant.facts for entrant in entrants},
@@ -221,6 +222,24 @@ def enter(job: Job, observer: Observer) -> tuple[Dataset, list[Entrant]]:
     own = own_overrides(job.overrides, able)
     found = [entrant(catalogue().plugin(ref), ref, job, own[name]) for name, ref in able.items()]
     return dataset, sorted(found, key=lambda each: each.plugin.name)
+
+
+def fair(job: Job, plugins: int, observer: Observer) -> SearchSettings:
+    """Settings under which no plugin's trial keeps the others from theirs.
+
+    Where several compete for wall-clock, a trial has half of what each could have in all, unless
+    ``trial_timeout`` says otherwise; its model so far is kept.
+    """
+    settings, timeout = job.settings, job.budget.timeout
+    if plugins < 2 or timeout is None or settings.trial_timeout:
+        return settings
+    workers = worker_count(settings, cuda_or_cpu(settings.device))
+    share = timeout * min(workers, plugins) / (2 * plugins)
+    observer.notice(
+        f"a trial may take {share:.0f} seconds, so that all {plugins} plugins get their turns; "
+        "--trial-timeout sets it"
+    )
+    return replace(settings, trial_timeout=share)
 
 
 def learners(dataset: Dataset) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -28,6 +29,15 @@ class Training(Settings):
     clip_norm: float = setting(0.0, low=0, doc="largest gradient norm; 0 leaves gradients alone")
     eval_every: int = setting(100, low=1, unit="steps", doc="steps between two reports")
     keep: str = setting("last", choices=("last", "best"), doc="the weights kept: of which report")
+
+    def rate(self, step: int, per_epoch: int) -> float:
+        """The factor of the learning rate at a step; ``exp`` is 0.96 per epoch."""
+        share = step / max(1, self.steps)
+        if self.lr_decay == "linear":
+            return max(0.0, 1 - share)
+        if self.lr_decay == "cosine":
+            return 0.5 * (1 + math.cos(math.pi * min(1.0, share)))
+        return 0.96 ** (step // per_epoch) if self.lr_decay == "exp" else 1.0
 
 
 def sgd(
@@ -199,16 +209,11 @@ def parts_of(train: Split) -> list[Tensor]:
 def schedule(
     optimizer: torch.optim.Optimizer, config: Training, per_epoch: int
 ) -> torch.optim.lr_scheduler.LambdaLR | None:
-    """The learning-rate schedule named by ``config.lr_decay``; ``exp`` is 0.96 per epoch."""
-    steps = max(1, config.steps)
-    factors: dict[str, Callable[[int], float]] = {
-        "linear": lambda step: max(0.0, 1 - step / steps),
-        "cosine": lambda step: 0.5 * (1 + math.cos(math.pi * min(1.0, step / steps))),
-        "exp": lambda step: 0.96 ** (step // per_epoch),
-    }
+    """The learning-rate schedule that the settings give, if it is not constant."""
     if config.lr_decay == "none":
         return None
-    return torch.optim.lr_scheduler.LambdaLR(optimizer, factors[config.lr_decay])
+    factor = partial(config.rate, per_epoch=per_epoch)
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
 
 
 @torch.no_grad()

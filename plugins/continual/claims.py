@@ -128,7 +128,10 @@ ONLINE_SELECTION = Claim(
 # ---------------------------------------------------------------- experts
 
 GATED = replace(SEQUENTIAL, method="expert_gate")
-ROTATED = ClaimRun("expert gate, rotated", "digit-stream:kind=rotated", GATED, probes=PROBES)
+# a code of 100 would not be undercomplete on 64 pixels
+ROTATED = ClaimRun(
+    "expert gate, rotated", "digit-stream:kind=rotated", replace(GATED, gate=32), probes=PROBES
+)
 GLYPHS = ClaimRun("expert gate, glyphs", "glyph-stream", GATED, probes=PROBES)
 
 

@@ -119,11 +119,17 @@ class Autoencoder(nn.Module):
         self.std.copy_(x.std(0).clamp(min=1e-3))
 
     def errors(self, x: Tensor) -> Tensor:
-        """Binary cross-entropy of each reconstruction (batch,), summed over squashed features."""
+        """Binary cross-entropy of each reconstruction (batch,), summed over squashed features.
+
+        Less the features' own entropy, which no reconstruction can undercut and which depends on
+        the gate's scales: gates could not be compared with it.
+        """
         squashed = torch.sigmoid((x - self.mean) / self.std)
         rebuilt = self.decoder(functional.relu(self.encoder(squashed)))
         each = functional.binary_cross_entropy_with_logits(rebuilt, squashed, reduction="none")
-        return each.sum(1)
+        certain = squashed.clamp(1e-6, 1 - 1e-6)
+        entropy = -certain * certain.log() - (1 - certain) * (1 - certain).log()
+        return (each - entropy).sum(1)
 
 
 class Experts(Sequence):

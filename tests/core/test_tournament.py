@@ -112,6 +112,20 @@ def test_settings_name_their_plugin(rivals, recorder) -> None:
             search(replace(job, overrides=(text,)), recorder)
 
 
+def test_a_slow_plugin_leaves_time_for_the_others(make_plugin, recorder) -> None:
+    slow = """
+    for step in range(1, 10_000):
+        time.sleep(0.02)
+        run.report(step, {"accuracy": config.x, "nll": 1.0})
+    """
+    plugins = (make_plugin(name="a_slow", fit=slow), make_plugin(name="b_fast"))
+    listener = Listener()
+    job = Job(plugins, Budget(timeout=8), DATASET, settings=replace(INLINE, max_failures=50))
+    result = search(job, recorder, listener)
+    assert "a trial may take 2 seconds" in " ".join(listener.told)
+    assert {s.plugin for s in result.standings if s.value is not None} == {"a_slow", "b_fast"}
+
+
 def test_what_cannot_take_part_is_left_out_or_refused(rivals, recorder) -> None:
     listener = Listener()
     job = Job((), Budget(trials=2), "spirals:train_size=200", settings=INLINE)
@@ -160,3 +174,20 @@ def test_the_model_of_any_plugin_is_found_again(rivals, recorder) -> None:
         row = actions.show(f"{study}/{trial.start.number}", code=True)
         assert row["plugin"] == trial.start.plugin
         assert actions.task_of(row).plugin.endswith(f"plugin_{row['plugin']}")
+
+
+@pytest.mark.slow
+def test_digits_are_learnt_and_ranked_across_papers(recorder) -> None:
+    short = (
+        "selu.steps=200", "selu.depth=2", "selu.width=64", "ctm.steps=40", "ctm.iterations=6",
+        "ctm.d_model=32", "ctm.d_input=32", "spiking.steps=150", "spiking.time_steps=8",
+    )  # fmt: skip
+    plugins = ("selu", "ctm", "spiking", "ntk_svm")
+    settings = replace(INLINE, seed=1)
+    job = Job(plugins, Budget(trials=4), "digits", short, settings=settings)
+    result = search(job, recorder)
+    assert (result.complete, result.failed) == (4, 0)
+    board = ranking.leaderboard("digits")
+    assert {row["plugin"] for row in board["rows"]} == set(plugins)
+    assert board["rows"][0]["test"] > 0.9
+    assert all(row["value"] > 0.15 for row in board["rows"])  # a tenth would be chance
