@@ -386,8 +386,10 @@ class Plain(Policy):
 
     def action(self, observation: Tensor, timestep: Tensor) -> Tensor:
         """See ``Policy.action``; the step is not used."""
-        split(self.body, observation)
-        return self.limited(self.location(observation))
+        angles, target, velocities = split(self.body, observation)
+        given = (angles, velocities, target) if self.body.targets else (angles, velocities)
+        action: Tensor = self(*given)["action"]
+        return action
 
 
 def feature(timestep: Array) -> Array:

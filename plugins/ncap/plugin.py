@@ -30,7 +30,7 @@ from automl.plugins.ncap.es import Evolution
 from automl.plugins.ncap.learner import Learner, learn
 from automl.plugins.ncap.model import Circuit, Plain, Policy, Wiring
 from automl.plugins.ncap.ppo import PPO
-from automl.plugins.ncap.rollout import episodes
+from automl.plugins.ncap.rollout import episodes, forwarded
 from automl.plugins.ncap.simulator import EPISODE_STEPS
 
 LEARNERS: dict[str, type[Learner]] = {"es": Evolution, "ppo": PPO, "ddpg": DDPG}
@@ -138,7 +138,11 @@ class CircuitPriors(Plugin[Config, Policy]):
         """
         self.check_data(split.info)
         seeds = split.examples["episode_seed"].tolist()
-        played = episodes(model, body_of(split.info), seeds, model.weights())
+        body = body_of(split.info)
+        if isinstance(model, Policy):
+            played = episodes(model, body, seeds, model.weights())
+        else:  # an exported graph that stands in for the policy
+            played = forwarded(model, body, seeds)
         return {"return": float(played.returns.mean()), "energy": float(played.energy.mean())}
 
     def example(self, config: Config, data: DataInfo) -> dict[str, Tensor]:

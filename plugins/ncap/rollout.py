@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from automl.plugins.ncap.model import Policy
@@ -54,6 +55,22 @@ def episodes(policy: Policy, body: Body, seeds: Sequence[int], weights: Floats) 
         np.concatenate([part.returns for part in parts]),
         np.concatenate([part.energy for part in parts]),
     )
+
+
+def forwarded(policy: Policy, body: Body, seeds: Sequence[int]) -> Episodes:
+    """Deterministic episodes by ``forward`` itself, for another runtime in its place.
+
+    Such a stand-in lends its policy's methods; ``action`` must call the stand-in's ``forward``.
+    """
+    action = type(policy).action if isinstance(policy, Policy) else policy.action.__func__
+
+    @torch.no_grad()
+    def act(x: Floats, clock: NDArray[np.int64]) -> Floats:
+        steps = torch.from_numpy(clock[:, None]).float()
+        found: Floats = action(policy, torch.from_numpy(x).float(), steps).double().numpy()
+        return found
+
+    return play(body, act, seeds)
 
 
 def population(

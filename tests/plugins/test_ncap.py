@@ -17,7 +17,7 @@ from automl.core.discovery import catalogue
 from automl.core.run import Stop
 from automl.core.trial import seed_everything
 from automl.export import graph
-from automl.export.session import open_session
+from automl.export.session import SessionModule, open_session
 from automl.export.session import run as run_session
 from automl.plugins.ncap import claims, ddpg, es, ppo, rollout
 from automl.plugins.ncap import learner as learners
@@ -621,6 +621,26 @@ def test_the_exported_graph_is_the_policy_used_in_episodes(dataset, settings, tm
     found = run_session(open_session(path), tensors)["action"]
     wanted = model.act(model.weights(), observation, clock)
     np.testing.assert_allclose(found, wanted, atol=1e-5)
+
+
+@simulated
+@pytest.mark.parametrize("settings", [{}, {"policy": "mlp"}])
+def test_an_exported_graph_swims_in_the_policys_place(settings, tmp_path) -> None:
+    data = catalogue().dataset("swimmer:valid_episodes=1")
+    model, config = policy(**settings)
+    path = tmp_path / "model.onnx"
+    graph.write(PLUGIN.export(model, config, data.info), path, {})
+    calls = []
+
+    class Counted(SessionModule):
+        def __call__(self, *args):
+            calls.append(args)
+            return super().__call__(*args)
+
+    found = PLUGIN.evaluate(Counted(model, open_session(path)), config, data.split("valid"))
+    assert len(calls) == EPISODE_STEPS
+    wanted = PLUGIN.evaluate(model, config, data.split("valid"))
+    assert found["return"] == pytest.approx(wanted["return"], rel=1e-3)
 
 
 @simulated
