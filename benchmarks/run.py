@@ -22,6 +22,7 @@ SCRIPTS = (
     "selu_training",
     "ntk_svm_fit",
     "gradnoise_training",
+    "ncap_ppo",
     "export_latency",
 )
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from automl.core.data import SplitName as SplitName
     from automl.core.errors import ConfigError as ConfigError
     from automl.core.errors import DataError as DataError
+    from automl.core.errors import MissingExtra as MissingExtra
     from automl.core.hooks import hookimpl as hookimpl
     from automl.core.plugin import Axis as Axis
     from automl.core.plugin import Exportable as Exportable
@@ -64,7 +65,7 @@ HOMES = {
         "Batch", "DataInfo", "Dataset", "ExampleScores", "Outputs", "Problem", "Scores", "Split",
         "SplitName",
     ),
-    "automl.core.errors": ("ConfigError", "DataError"),
+    "automl.core.errors": ("ConfigError", "DataError", "MissingExtra"),
     "automl.core.hooks": ("hookimpl",),
     "automl.core.plugin": ("Axis", "Exportable", "Plugin", "Supervised"),
     "automl.core.problems": (
