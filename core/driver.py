@@ -34,6 +34,7 @@ from automl.core.trial import TrialTask
 
 FLUSH_SECONDS = 1.0  # reports of running trials become durable at least this often
 IDLE_SECONDS = 0.5
+LATE = 2.0  # turns that a trial among several plugins may take until it reports
 GRACE_SHARE = 0.02  # of the wall-clock budget: how long fits may take to give up at its end
 
 
@@ -327,8 +328,8 @@ class Driver:
         return self.budget.timeout - self.spent - (time.monotonic() - self.started)
 
     def overdue(self, number: int) -> bool:
-        """Whether a trial has used up its own wall-clock."""
-        limit = self.settings.trial_timeout
+        """Whether a trial has used up its own wall-clock, or its turn among several plugins."""
+        limit = self.settings.trial_timeout or self.settings.turn
         return limit > 0 and time.monotonic() - self.began[number] > limit
 
     def patience(self) -> float:
@@ -345,10 +346,13 @@ class Driver:
         grace = GRACE_SHARE * (self.budget.timeout or 0.0)
         for number, heard in self.executor.running().items():
             limit = self.settings.trial_timeout
+            late = LATE * self.settings.turn
             if out_of_time and -self.remaining() > grace:
                 self.give_back(number)
             elif limit and now - self.began[number] > limit + max(1.0, 0.05 * limit):
                 self.fail(number, "timeout", f"did not report within its {limit:g} seconds")
+            elif late and not limit and now - self.began[number] > late:
+                self.fail(number, "timeout", f"kept the others waiting for {late:.0f} seconds")
             elif 0 < self.settings.stall_timeout < now - heard:
                 silence = self.settings.stall_timeout
                 self.fail(number, "timeout", f"reported nothing for {silence:g} seconds")

@@ -228,7 +228,7 @@ def fair(job: Job, plugins: int, observer: Observer) -> SearchSettings:
     """Settings under which no plugin's trial keeps the others from theirs.
 
     Where several compete for wall-clock, a trial has half of what each could have in all, unless
-    ``trial_timeout`` says otherwise; its model so far is kept.
+    ``trial_timeout`` says otherwise; it then ends at its next report, and its model is kept.
     """
     settings, timeout = job.settings, job.budget.timeout
     if plugins < 2 or timeout is None or settings.trial_timeout:
@@ -236,10 +236,10 @@ def fair(job: Job, plugins: int, observer: Observer) -> SearchSettings:
     workers = worker_count(settings, cuda_or_cpu(settings.device))
     share = timeout * min(workers, plugins) / (2 * plugins)
     observer.notice(
-        f"a trial may take {share:.0f} seconds, so that all {plugins} plugins get their turns; "
-        "--trial-timeout sets it"
+        f"a trial ends at its first report after {share:.0f} seconds, so that all {plugins} "
+        "plugins get their turns; --trial-timeout sets it"
     )
-    return replace(settings, trial_timeout=share)
+    return replace(settings, turn=share)
 
 
 def learners(dataset: Dataset) -> tuple[str, ...]:

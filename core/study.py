@@ -29,6 +29,9 @@ class SearchSettings(Settings):
     amp: str = setting("off", choices=("off", "bf16", "fp16"), doc="mixed precision")
     compile: bool = setting(False, doc="compile training steps with torch.compile")
     trial_timeout: float = setting(0.0, low=0, unit="seconds", doc="wall-clock of a trial; 0: none")
+    turn: float = setting(
+        0.0, low=0, unit="seconds", doc="after which a trial ends at its next report; 0: none"
+    )
     stall_timeout: float = setting(
         600.0, low=0, unit="seconds", doc="longest silence between two reports; 0: none"
     )

@@ -122,8 +122,19 @@ def test_a_slow_plugin_leaves_time_for_the_others(make_plugin, recorder) -> None
     listener = Listener()
     job = Job(plugins, Budget(timeout=8), DATASET, settings=replace(INLINE, max_failures=50))
     result = search(job, recorder, listener)
-    assert "a trial may take 2 seconds" in " ".join(listener.told)
+    assert "a trial ends at its first report after 2 seconds" in " ".join(listener.told)
     assert {s.plugin for s in result.standings if s.value is not None} == {"a_slow", "b_fast"}
+
+
+def test_who_never_reports_does_not_keep_the_others_waiting(make_plugin, recorder) -> None:
+    plugins = (make_plugin(name="never", fit="time.sleep(600)"), make_plugin(name="quick"))
+    settings = replace(INLINE, executor="processes", workers=1)
+    budget = Budget(trials=2, timeout=60)
+    result = search(Job(plugins, budget, DATASET, settings=settings), recorder)
+    assert [(t.start.plugin, t.state) for t in recorder.past(result.study)] == [
+        ("never", "failed"),
+        ("quick", "complete"),
+    ]
 
 
 def test_what_cannot_take_part_is_left_out_or_refused(rivals, recorder) -> None:
