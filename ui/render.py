@@ -388,7 +388,8 @@ def write_claims(path: Path, found: list[Row]) -> None:
         row["created_at"] = datetime.fromisoformat(row["created_at"])
     every = sorted([*kept, *found], key=lambda row: (row["plugin"], row["scale"] != "small"))
     path.write_text(claims_page(every))
-    record.write_text(jsonlib.dumps(every, indent=1, default=str) + "\n")
+    lines = ",\n".join(jsonlib.dumps(row, default=str) for row in every)
+    record.write_text(f"[\n{lines}\n]\n")
 
 
 def claim_key(row: Row) -> tuple[str, str, str]:
