@@ -92,7 +92,11 @@ def draw_explanations(about: dict[str, object], trials: list[dict[str, object]])
     chosen = plugins[0]
     if len(plugins) > 1:
         st.plotly_chart(charts.by_plugin(trials, metric, str(about["unit"])), key="plugins")
-        chosen = st.selectbox("Settings of the plugin", plugins, key="plugin")
+        winner = {trial["number"]: str(trial["plugin"]) for trial in trials}.get(
+            about["best_number"]
+        )
+        first = plugins.index(winner) if winner else 0
+        chosen = st.selectbox("Settings of the plugin", plugins, first, key="plugin")
         trials = [trial for trial in trials if trial["plugin"] == chosen]
     left, right = st.columns(2)
     with left:
