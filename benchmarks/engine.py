@@ -13,10 +13,12 @@ from pathlib import Path
 import optuna
 from measure import cpu, finish
 
-from automl.core.driver import Driver, Silent
+from automl.core.driver import Driver
+from automl.core.entrants import Job, recorded_entrants
 from automl.core.executors import InlineExecutor
+from automl.core.observer import Silent
 from automl.core.record import TrialEnd
-from automl.core.search import Job, make_plan, recorded_entrants, search
+from automl.core.search import make_plan, search
 from automl.core.study import Budget, SearchSettings
 from automl.dataset_db import Store
 

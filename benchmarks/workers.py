@@ -8,7 +8,8 @@ from pathlib import Path
 
 from measure import finish
 
-from automl.core.search import Job, search
+from automl.core.entrants import Job
+from automl.core.search import search
 from automl.core.study import Budget, SearchSettings
 from automl.dataset_db import Store
 

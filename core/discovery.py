@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import Distribution, EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -60,11 +60,17 @@ class Offer:
     cards: list[Card] = field(default_factory=list)
 
 
+@cache
+def identity(distribution: Distribution) -> tuple[str, str]:
+    """Name and version of a distribution, which it parses anew whenever it is asked."""
+    return distribution.name, distribution.version
+
+
 class Catalogue:
     """All that installed distributions offer, found through the entry-point group ``automl``.
 
-    Each entry point is loaded by itself in a manager of its own, so a broken one is reported
-    and never takes down the rest. ``AUTOML_PLUGINS=a,b`` restricts the entries that are loaded;
+    Each entry point is loaded and asked by itself, so a broken one is reported and never takes
+    down the rest. ``AUTOML_PLUGINS=a,b`` restricts the entries that are loaded;
     an empty value loads none.
     """
 
@@ -76,18 +82,16 @@ class Catalogue:
             found = [entry for entry in found if entry.name in names]
         self.manager = pluggy.PluginManager(GROUP)
         self.manager.add_hookspecs(Specs)
+        self._alone = pluggy.PluginManager(GROUP)  # holds one module at a time
+        self._alone.add_hookspecs(Specs)
         self.offers: list[Offer] = []
         self._cards: dict[tuple[type[Card], str], tuple[Card, Offer]] = {}
         for entry in sorted(found, key=lambda entry: entry.name):
             self._add(entry)
 
     def _add(self, entry: EntryPoint) -> None:
-        offer = Offer(
-            entry.name,
-            entry.value,
-            entry.dist.name if entry.dist else "",
-            entry.dist.version if entry.dist else "",
-        )
+        distribution, version = ("", "") if entry.dist is None else identity(entry.dist)
+        offer = Offer(entry.name, entry.value, distribution, version)
         self.offers.append(offer)
         try:
             self._register(offer, entry.load())
@@ -96,12 +100,13 @@ class Catalogue:
             offer.cards.clear()
 
     def _register(self, offer: Offer, module: ModuleType, shadow: bool = False) -> None:
-        alone = pluggy.PluginManager(GROUP)
-        alone.add_hookspecs(Specs)
-        alone.register(module, offer.name)
-        alone.check_pending()
-        for hook in HOOKS.values():
-            getattr(alone.hook, hook)(register=offer.cards.append)
+        self._alone.register(module, offer.name)
+        try:
+            self._alone.check_pending()
+            for hook in HOOKS.values():
+                getattr(self._alone.hook, hook)(register=offer.cards.append)
+        finally:
+            self._alone.unregister(module)
         for card in offer.cards:
             known = self._cards.get((type(card), card.name))
             if known is not None and not shadow:

@@ -11,12 +11,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from types import FrameType
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from automl.core.cards import Metric
 from automl.core.discovery import catalogue
 from automl.core.errors import AutoMLError
 from automl.core.executors import Executor
+from automl.core.observer import Observer, Silent
 from automl.core.plan import Plan
 from automl.core.record import (
     FINISHED,
@@ -36,50 +37,6 @@ FLUSH_SECONDS = 1.0  # reports of running trials become durable at least this of
 IDLE_SECONDS = 0.5
 LATE = 2.0  # turns that a trial among several plugins may take until it reports
 GRACE_SHARE = 0.02  # of the wall-clock budget: how long fits may take to give up at its end
-
-
-class Observer(Protocol):
-    """Somebody who watches a study: a progress display, a log. Must not raise."""
-
-    def study_started(self, study: int, spec: StudySpec, past: list[PastTrial]) -> None:
-        """The driver begins or continues."""
-
-    def trial_started(self, trial: TrialStart) -> None:
-        """A trial was handed out."""
-
-    def trial_reported(self, number: int, report: Report) -> None:
-        """A running trial reported."""
-
-    def trial_ended(self, trial: TrialEnd, best: int | None) -> None:
-        """A trial ended; ``best`` is the best complete trial so far."""
-
-    def notice(self, text: str) -> None:
-        """Something the user should know, in one sentence."""
-
-    def study_ended(self, result: StudyResult) -> None:
-        """The driver is done."""
-
-
-class Silent:
-    """An observer that shows nothing."""
-
-    def study_started(self, study: int, spec: StudySpec, past: list[PastTrial]) -> None:
-        """Nothing."""
-
-    def trial_started(self, trial: TrialStart) -> None:
-        """Nothing."""
-
-    def trial_reported(self, number: int, report: Report) -> None:
-        """Nothing."""
-
-    def trial_ended(self, trial: TrialEnd, best: int | None) -> None:
-        """Nothing."""
-
-    def notice(self, text: str) -> None:
-        """Nothing."""
-
-    def study_ended(self, result: StudyResult) -> None:
-        """Nothing."""
 
 
 @dataclass

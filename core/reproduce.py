@@ -14,8 +14,8 @@ from typing import Any
 from automl.core.claims import Bar, Claim, ClaimRun, Verdict
 from automl.core.data import Scores
 from automl.core.discovery import catalogue
-from automl.core.driver import Observer
 from automl.core.errors import UnknownName, did_you_mean
+from automl.core.observer import Observer
 from automl.core.plugin import Plugin
 from automl.core.provenance import code_hash, source
 from automl.core.record import (

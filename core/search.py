@@ -13,70 +13,20 @@ from typing import Any
 import psutil
 from optuna.distributions import BaseDistribution, distribution_to_json
 
-from automl.core.cards import PluginCard, TechniqueCard
 from automl.core.data import Dataset
-from automl.core.discovery import catalogue
-from automl.core.driver import Driver, Observer, Silent
-from automl.core.errors import AutoMLError, ConfigError, StudyError
+from automl.core.driver import Driver
+from automl.core.entrants import Entrant, Job, enter, recorded_entrants, reference, resolve
+from automl.core.errors import StudyError
 from automl.core.executors import Executor, InlineExecutor, ProcessExecutor, cuda_or_cpu
+from automl.core.observer import Observer, Silent
 from automl.core.plan import ListPlan, Plan, SearchPlan
-from automl.core.plugin import Plugin
-from automl.core.provenance import code_hash, environment, source
+from automl.core.provenance import environment, source
 from automl.core.record import PluginRecord, Recorder, StudySpec, TrialStart
-from automl.core.settings import Settings
 from automl.core.study import Budget, SearchSettings, StudyResult
-from automl.core.technique import Technique
 from automl.core.tournament import TournamentPlan
 
 NAMED = 3  # plugins in the name of a study; more are counted
 MEMORY_SHARE = 0.9  # of the machine, divided among the workers
-
-
-@dataclass(frozen=True)
-class Job:
-    """What to search.
-
-    ``plugins`` are names or folders of unpackaged plugins; several compete under one budget, and
-    none means all that can learn the dataset. ``dataset`` is a name, optionally with options
-    (``tsp:n=5-10``); that of a single plugin by default. ``overrides`` are texts like
-    ``hidden=64``, or ``selu.hidden=64`` where several compete: they leave the space.
-    """
-
-    plugins: tuple[str, ...]
-    budget: Budget
-    dataset: str = ""
-    overrides: tuple[str, ...] = ()
-    techniques: tuple[str, ...] = ()
-    settings: SearchSettings = field(default_factory=SearchSettings)
-    name: str = ""
-
-
-@dataclass(frozen=True)
-class Entrant:
-    """A plugin that takes part in a study, with what is recorded of its part."""
-
-    plugin: Plugin[Any, Any]
-    reference: str  # what loads it: its name or its folder
-    base: Settings
-    pinned: Mapping[str, Any]  # settings that left the space
-    techniques: tuple[str, ...] = ()
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        """As recorded in a study's settings."""
-        return {
-            "reference": self.reference,
-            "base": self.base.to_dict(),
-            "pinned": dict(self.pinned),
-            "techniques": list(self.techniques),
-        }
-
-    @classmethod
-    def recorded(cls, plugin: Plugin[Any, Any], facts: Mapping[str, Any]) -> Entrant:
-        """The opposite of ``facts``."""
-        base: Settings = type(plugin.defaults).from_dict(facts["base"])
-        techniques = tuple(facts["techniques"])
-        return cls(plugin, facts["reference"], base, facts["pinned"], techniques)
 
 
 @dataclass(frozen=True)
@@ -162,68 +112,6 @@ def resume(
     return drive(study, spec, plan, recorder, observer, devices)
 
 
-# ---------------------------------------------------------------- who takes part
-
-
-def recorded_entrants(
-    study: int, spec: StudySpec, observer: Observer
-) -> tuple[Dataset, list[Entrant]]:
-    """The dataset and the plugins of a study on record; told if their code has changed since.
-
-    Raises:
-        AutoMLError: as ``resolve``.
-    """
-    entrants = []
-    for recorded in spec.plugins:
-        facts = spec.settings["plugins"][recorded.name]
-        plugin, _ = resolve(facts["reference"], spec.dataset)
-        entrants.append(Entrant.recorded(plugin, facts))
-        if code_hash(source(plugin.card)) != code_hash(recorded.code):
-            observer.notice(
-                f"The code of plugin {plugin.name!r} has changed since study {study} began: "
-                "its earlier and later trials may not be comparable."
-            )
-    return catalogue().dataset(spec.dataset), entrants
-
-
-def enter(job: Job, observer: Observer) -> tuple[Dataset, list[Entrant]]:
-    """The dataset and the plugins that take part, by name.
-
-    Raises:
-        ConfigError: if there is none, or a named one cannot; without names it is left out, said so.
-        AutoMLError: as ``resolve`` and ``check_techniques``.
-    """
-    if len(job.plugins) == 1:
-        plugin, dataset = resolve(job.plugins[0], job.dataset)
-        check_techniques(plugin, dataset, job.techniques)
-        return dataset, [entrant(plugin, job.plugins[0], job, job.overrides)]
-    if not job.dataset:
-        raise ConfigError(
-            "name a dataset for several plugins to learn: `automl datasets` lists them"
-        )
-    dataset = catalogue().dataset(job.dataset)
-    references = job.plugins or learners(dataset)
-    able: dict[str, str] = {}
-    for given in references:
-        try:
-            plugin, _ = resolve(given, job.dataset)
-            check_techniques(plugin, dataset, job.techniques)
-            able[plugin.name] = given
-        except AutoMLError as error:
-            if job.plugins:
-                raise
-            observer.notice(f"{given} does not take part: {error}")
-    if not able:
-        raise ConfigError(
-            f"no installed plugin can learn dataset {dataset.name!r} (problem "
-            f"{dataset.problem.name!r}): `automl plugins` lists what each one learns"
-        )
-    warn_of_small_budget(job, able, observer)
-    own = own_overrides(job.overrides, able)
-    found = [entrant(catalogue().plugin(ref), ref, job, own[name]) for name, ref in able.items()]
-    return dataset, sorted(found, key=lambda each: each.plugin.name)
-
-
 def fair(job: Job, plugins: int, observer: Observer) -> SearchSettings:
     """Settings under which no plugin's trial keeps the others from theirs.
 
@@ -240,94 +128,6 @@ def fair(job: Job, plugins: int, observer: Observer) -> SearchSettings:
         "plugins get their turns; --trial-timeout sets it"
     )
     return replace(settings, turn=share)
-
-
-def learners(dataset: Dataset) -> tuple[str, ...]:
-    """The installed plugins whose card names the dataset's problem."""
-    cards = catalogue().cards(PluginCard)
-    return tuple(card.name for card in cards if dataset.problem.name in card.problems)
-
-
-def warn_of_small_budget(job: Job, able: Mapping[str, str], observer: Observer) -> None:
-    """Say so if not every plugin gets a trial."""
-    if job.budget.trials is not None and job.budget.trials < len(able):
-        observer.notice(
-            f"{len(able)} plugins compete, but the budget has {job.budget.trials} trials: not "
-            "every one is tried"
-        )
-
-
-def own_overrides(
-    overrides: tuple[str, ...], plugins: Mapping[str, str]
-) -> dict[str, tuple[str, ...]]:
-    """Each plugin's own settings out of texts like ``selu.depth=8``.
-
-    Raises:
-        ConfigError: if one names none of the plugins.
-    """
-    found: dict[str, tuple[str, ...]] = dict.fromkeys(plugins, ())
-    for text in overrides:
-        name, dot, rest = text.partition(".")
-        if not dot or name not in found:
-            raise ConfigError(
-                f"setting {text!r} names no plugin: several compete, so write "
-                f"PLUGIN.NAME=VALUE with one of {', '.join(plugins)}"
-            )
-        found[name] += (rest,)
-    return found
-
-
-def entrant(plugin: Plugin[Any, Any], given: str, job: Job, overrides: tuple[str, ...]) -> Entrant:
-    """A plugin with the settings that its trials start from."""
-    base = (plugin.full if job.settings.full else plugin.defaults).updated(overrides)
-    pinned = {text.partition("=")[0].strip() for text in overrides}
-    values = base.to_dict()
-    own = {name: values[name] for name in sorted(pinned)}
-    return Entrant(plugin, reference(given), base, own, job.techniques)
-
-
-def resolve(plugin_reference: str, dataset_name: str) -> tuple[Plugin[Any, Any], Dataset]:
-    """The plugin and the dataset, if the one can learn the other.
-
-    Raises:
-        UnknownName, BrokenPlugin: see ``Catalogue``.
-        ConfigError: if the plugin cannot learn the dataset's problem.
-        DataError: if it refuses the dataset for another reason.
-    """
-    card = catalogue().plugin_card(plugin_reference)
-    dataset = catalogue().dataset(dataset_name or card.dataset)
-    if dataset.problem.name not in card.problems:
-        raise ConfigError(
-            f"plugin {card.name!r} cannot learn dataset {dataset.name!r}: its problem is "
-            f"{dataset.problem.name!r}, the plugin learns {', '.join(card.problems)}. "
-            "`automl datasets` lists the datasets with their problems."
-        )
-    plugin = catalogue().plugin(plugin_reference)
-    plugin.check_data(dataset.info)
-    return plugin, dataset
-
-
-def check_techniques(
-    plugin: Plugin[Any, Any], dataset: Dataset, techniques: tuple[str, ...]
-) -> None:
-    """Refuse a technique that does not exist or cannot be combined with the plugin.
-
-    Raises:
-        UnknownName: if there is no technique of that name.
-        ConfigError: saying why it cannot work.
-    """
-    for name in techniques:
-        kind: type[Technique] = catalogue().card(TechniqueCard, name).load()
-        reason = plugin.no_techniques or kind.refusal(plugin, dataset.info)
-        if reason:
-            raise ConfigError(
-                f"technique {name!r} cannot be combined with plugin {plugin.name!r}: {reason}"
-            )
-
-
-def reference(plugin: str) -> str:
-    """A plugin's name, or the absolute path of its folder."""
-    return str(Path(plugin).resolve()) if os.sep in plugin or plugin.startswith(".") else plugin
 
 
 # ---------------------------------------------------------------- plans

@@ -16,7 +16,7 @@ from automl.dataset_db import query
 
 if TYPE_CHECKING:
     from automl.core.check import Finding
-    from automl.core.driver import Observer
+    from automl.core.observer import Observer
     from automl.core.study import StudyResult
     from automl.core.trial import TrialTask
     from automl.dataset_db.store import Store
@@ -85,7 +85,7 @@ def search(  # noqa: PLR0913  all but the first two by keyword
     Raises:
         AutoMLError: for anything the caller can put right; nothing is recorded then.
     """
-    from automl.core.search import Job
+    from automl.core.entrants import Job
     from automl.core.search import search as run
     from automl.core.study import Budget, SearchSettings
 

@@ -6,6 +6,7 @@ difference of two classes' coefficients. Shapes: B examples, D inputs, F feature
 
 from __future__ import annotations
 
+import abc
 import copy
 import math
 from typing import Self
@@ -63,7 +64,7 @@ def rivals(coefficients: Tensor, winner: int) -> Tensor:
     return coefficients[:, winner : winner + 1] - coefficients[:, others]
 
 
-class Bounds:
+class Bounds(abc.ABC):
     """Bounds on a machine's last features around each input, in double precision.
 
     ``at`` places them; what depends on the machine alone is prepared once.
@@ -88,13 +89,13 @@ class Bounds:
     def place(self) -> None:
         """Prepare what depends on the inputs alone."""
 
+    @abc.abstractmethod
     def coefficients(self) -> Tensor:
         """Of the classes (F, C)."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def around(self, delta: Tensor) -> tuple[Tensor, Tensor]:
         """Bounds (B, F) for radii (B, 1)."""
-        raise NotImplementedError
 
     def shift(self) -> Tensor:
         """What is taken off each class's output (B, C), as it is at the input itself."""

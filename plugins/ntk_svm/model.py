@@ -6,6 +6,7 @@ With two classes there is one output, positive for class 1; else an output for e
 
 from __future__ import annotations
 
+import abc
 import math
 from typing import Literal
 
@@ -18,7 +19,7 @@ from automl.plugins.ntk_svm.kernel import ntk
 Kind = Literal["classes", "values"]
 
 
-class Machine(nn.Module):
+class Machine(nn.Module, abc.ABC):
     """What both share: the preparation of inputs and the meaning of outputs.
 
     ``seed`` remembers the fit's, by which a probe can repeat the order of the examples.
@@ -48,13 +49,13 @@ class Machine(nn.Module):
         return rows
 
     @property
+    @abc.abstractmethod
     def features(self) -> int:
         """How many numbers the last layer weighs: examples with weight, or units."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def function(self, z: Tensor) -> Tensor:
         """Outputs (B, O) of prepared rows (B, D), in their precision."""
-        raise NotImplementedError
 
     def named(self, g: Tensor) -> Outputs:
         """Outputs (B, O) by name.

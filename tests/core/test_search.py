@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from automl.core.entrants import Job
 from automl.core.errors import AutoMLError, BrokenPlugin, BudgetError, ConfigError, UnknownName
 from automl.core.record import Recorder
-from automl.core.search import Job, resume, search
+from automl.core.search import resume, search
 from automl.core.study import Budget, SearchSettings
 
 INLINE = SearchSettings(executor="inline", sampler="random", pruner="none")
@@ -199,7 +200,8 @@ def test_the_clock_also_ends_fits_that_never_return(make_plugin, recorder) -> No
 
 DRIVER = """
 import sys
-from automl.core.search import Job, search
+from automl.core.entrants import Job
+from automl.core.search import search
 from automl.core.study import Budget, SearchSettings
 from automl.dataset_db.store import Store
 settings = SearchSettings(workers=2, sampler="random", pruner="none")

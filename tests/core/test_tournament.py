@@ -5,9 +5,10 @@ from dataclasses import replace
 
 import pytest
 
-from automl.core.driver import Silent
+from automl.core.entrants import Job
 from automl.core.errors import AutoMLError, ConfigError
-from automl.core.search import Job, resume, search
+from automl.core.observer import Silent
+from automl.core.search import resume, search
 from automl.core.study import Budget, SearchSettings
 from automl.core.tournament import HOPELESS
 from automl.dataset_db import models, query, ranking

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 from automl.core.discovery import catalogue
+from automl.core.entrants import check_techniques
 from automl.core.errors import AutoMLError, ConfigError, DataError
 from automl.core.run import Run
-from automl.core.search import check_techniques
 from automl.core.train import Descent, Training
 from automl.plugins.continual.claims import ACCURACY, averages, brute_force, online
 from automl.plugins.continual.config import METHODS, ONLINE_METHODS, Config

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from automl.core.driver import Silent
 from automl.core.errors import ConfigError
+from automl.core.observer import Silent
 from automl.ui import actions
 
 TINY_CTM = ["steps=6", "iterations=3", "d_model=16", "d_input=16", "eval_every=3"]
