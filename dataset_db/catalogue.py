@@ -173,13 +173,17 @@ def plugin_code(connection: Connection, plugin_id: int) -> dict[str, str]:
     return {file: text for file, text in connection.execute(query)}
 
 
-def plugin_record(connection: Connection, plugin_id: int) -> PluginRecord:
-    """A plugin as it was recorded."""
+def plugin_facts(connection: Connection, plugin_id: int) -> tuple[str, int, dict[str, Any]]:
+    """Name, version and paper of a plugin."""
     query = select(PLUGIN.c.name, PLUGIN.c.version, *(PAPER.c[name] for name in PAPER_FACTS))
     joined = query.join(PAPER, PAPER.c.id == PLUGIN.c.paper_id)
     name, version, *facts = connection.execute(joined.where(PLUGIN.c.id == plugin_id)).one()
-    paper = dict(zip(PAPER_FACTS, facts, strict=True))
-    return PluginRecord(name, version, paper, plugin_code(connection, plugin_id))
+    return name, version, dict(zip(PAPER_FACTS, facts, strict=True))
+
+
+def plugin_record(connection: Connection, plugin_id: int) -> PluginRecord:
+    """A plugin as it was recorded, with its code."""
+    return PluginRecord(*plugin_facts(connection, plugin_id), plugin_code(connection, plugin_id))
 
 
 def study_texts(connection: Connection, study: Row[Any]) -> dict[str, Any]:

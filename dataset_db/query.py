@@ -17,7 +17,7 @@ from sqlalchemy import ColumnElement, Connection, Select, func, select, text
 
 from automl.core.errors import UnknownName, did_you_mean
 from automl.core.places import artifact_root
-from automl.dataset_db.catalogue import entrants, plugin_code, plugin_record
+from automl.dataset_db.catalogue import entrants, plugin_code, plugin_facts
 from automl.dataset_db.engine import REVISIONS, database_url, reading, shown
 from automl.dataset_db.owner import alive
 from automl.dataset_db.schema import (
@@ -170,8 +170,8 @@ def whole_study(connection: Connection, number: int) -> Row:
 
 def about_plugin(connection: Connection, plugin_id: int) -> Row:
     """Name, version and paper of a plugin."""
-    found = plugin_record(connection, plugin_id)
-    return {"plugin": found.name, "plugin_version": found.version, "paper": found.paper}
+    facts = plugin_facts(connection, plugin_id)
+    return dict(zip(("plugin", "plugin_version", "paper"), facts, strict=True))
 
 
 def trials(

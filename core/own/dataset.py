@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import safetensors.torch
 import torch
@@ -41,7 +41,7 @@ class OwnData(Dataset):
 
     @classmethod
     def from_options(cls, card: DatasetCard, given: Mapping[str, str]) -> Self:
-        """Open the folder; which kind of data it holds is written there.
+        """Open the folder; what there is to learn is written there.
 
         Raises:
             ConfigError: without an ``id``.
@@ -52,10 +52,13 @@ class OwnData(Dataset):
                 "dataset 'data' is a user's own: `automl search --data FILE` prepares one and "
                 "names it data:id=…"
             )
-        meta = facts_of(given["id"])
-        kind: Any = KINDS[meta["problem"], bool(meta["balanced"])]
-        made: Self = kind(name=f"{card.name}:id={given['id']}", id=given["id"])
-        return made
+        facts_of(given["id"])
+        return cls(name=f"{card.name}:id={given['id']}", id=given["id"])
+
+    @property
+    def problem(self) -> Problem:  # type: ignore[override]  # known from the data, not the class
+        """What there is to learn from it."""
+        return PROBLEMS[self.meta["problem"], self.meta["balanced"]]
 
     @property
     def meta(self) -> dict[str, Any]:
@@ -145,64 +148,11 @@ class Rescale(nn.Module):
         return (outputs["value"] * self.std + self.mean,)
 
 
-@dataclass(frozen=True)
-class OwnTableClasses(OwnData):
-    """Rows of a table, a class each."""
-
-    problem: ClassVar[Problem] = TABULAR_CLASSIFICATION
-
-
-@dataclass(frozen=True)
-class OwnTableRareClasses(OwnData):
-    """The same with classes of very different sizes."""
-
-    problem: ClassVar[Problem] = balanced(TABULAR_CLASSIFICATION)
-
-
-@dataclass(frozen=True)
-class OwnTableNumbers(OwnData):
-    """Rows of a table, a number each."""
-
-    problem: ClassVar[Problem] = TABULAR_REGRESSION
-
-
-@dataclass(frozen=True)
-class OwnImages(OwnData):
-    """Images, a class each."""
-
-    problem: ClassVar[Problem] = IMAGE_CLASSIFICATION
-
-
-@dataclass(frozen=True)
-class OwnRareImages(OwnData):
-    """The same with classes of very different sizes."""
-
-    problem: ClassVar[Problem] = balanced(IMAGE_CLASSIFICATION)
-
-
-@dataclass(frozen=True)
-class OwnSequences(OwnData):
-    """Sequences of vectors, a class each."""
-
-    problem: ClassVar[Problem] = SEQUENCE_CLASSIFICATION
-
-
-@dataclass(frozen=True)
-class OwnRareSequences(OwnData):
-    """The same with classes of very different sizes."""
-
-    problem: ClassVar[Problem] = balanced(SEQUENCE_CLASSIFICATION)
-
-
-KINDS: dict[tuple[str, bool], type[OwnData]] = {
-    ("tabular-classification", False): OwnTableClasses,
-    ("tabular-classification", True): OwnTableRareClasses,
-    ("tabular-regression", False): OwnTableNumbers,
-    ("image-classification", False): OwnImages,
-    ("image-classification", True): OwnRareImages,
-    ("sequence-classification", False): OwnSequences,
-    ("sequence-classification", True): OwnRareSequences,
-}
+PROBLEMS: dict[tuple[str, bool], Problem] = {  # by name, and whether rare classes count alike
+    (problem.name, rare): balanced(problem) if rare else problem
+    for problem in (TABULAR_CLASSIFICATION, IMAGE_CLASSIFICATION, SEQUENCE_CLASSIFICATION)
+    for rare in (False, True)
+} | {(TABULAR_REGRESSION.name, False): TABULAR_REGRESSION}
 
 
 def folder_of(name: str) -> Path:

@@ -15,7 +15,8 @@ from automl.plugins.continual.model import Network
 
 # ---------------------------------------------------------------- task after task
 
-PERMUTED = "digit-stream"  # five permutations of the pixels, one head
+# Five permutations of the pixels, one head. Settings were looked at on seeds 0 and 1.
+PERMUTED = "digit-stream:seed=10"
 SEQUENTIAL = Config()  # 64-64, 15 epochs, SGD at 0.05, batches of 32
 PROBES = ("forgetting",)
 ACCURACY, LOST = "forgetting.average_accuracy", "forgetting.forgetting"
@@ -130,9 +131,12 @@ ONLINE_SELECTION = Claim(
 GATED = replace(SEQUENTIAL, method="expert_gate")
 # a code of 100 would not be undercomplete on 64 pixels
 ROTATED = ClaimRun(
-    "expert gate, rotated", "digit-stream:kind=rotated", replace(GATED, gate=32), probes=PROBES
+    "expert gate, rotated",
+    "digit-stream:kind=rotated,seed=10",
+    replace(GATED, gate=32),
+    probes=PROBES,
 )
-GLYPHS = ClaimRun("expert gate, glyphs", "glyph-stream", GATED, probes=PROBES)
+GLYPHS = ClaimRun("expert gate, glyphs", "glyph-stream:seed=10", GATED, probes=PROBES)
 
 
 def gaps(rows: Sequence[RunResult]) -> Mapping[str, Scores]:

@@ -154,8 +154,8 @@ class Memory:
     def compared_with(self) -> Tensor:
         """Unit gradients of random batches of the buffer: (vectors, parameters)."""
         subsets = [self.drawn(self.config.replay) for _ in range(self.config.vectors)]
-        rows = torch.cat([flat(self.model, some, cross_entropy).mean(0)[None] for some in subsets])
-        return unit(rows)
+        with torch.enable_grad():
+            return unit(torch.stack([gradient_vector(self.model, some) for some in subsets]))
 
     def offer_greedily(self, batch: Batch) -> None:
         """GSS-Greedy: stored is what pulls the weights elsewhere than the buffer does."""

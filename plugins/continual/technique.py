@@ -35,7 +35,7 @@ class ImportanceRegularisation(Technique):
     def __init__(self, settings: Any, seed: int) -> None:
         super().__init__(settings, seed)
         self.task = -1
-        self.recent: Batch = {}
+        self.recent: list[Batch] = []  # the latest batches of the task
         self.omega: dict[str, Tensor] = {}
         self.start: dict[str, Tensor] = {}
         self.optimizer: torch.optim.Optimizer | None = None
@@ -64,10 +64,10 @@ class ImportanceRegularisation(Technique):
         task = int(batch["task"][-1])
         if task != self.task and self.recent:
             self.consolidate(model)
-            self.recent = {}
+            self.recent = []
         self.task = task
-        both = {key: torch.cat([self.recent.get(key, c[:0]), c]) for key, c in batch.items()}
-        self.recent = {key: c[-self.settings.samples :].detach() for key, c in both.items()}
+        wanted = -(-self.settings.samples // len(batch["task"]))
+        self.recent = [*self.recent, batch][-wanted:]
         return loss
 
     def stepped(self, model: nn.Module, step: int) -> None:
@@ -87,9 +87,13 @@ class ImportanceRegularisation(Technique):
         trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}
         training = model.training
         model.eval()
-        count = len(self.recent["task"])
+        last = slice(-self.settings.samples, None)
+        examples = {
+            key: torch.cat([batch[key] for batch in self.recent])[last] for key in self.recent[0]
+        }
+        count = len(examples["task"])
         for row in range(count):
-            example = {key: column[row : row + 1] for key, column in self.recent.items()}
+            example = {key: column[row : row + 1] for key, column in examples.items()}
             gradients = torch.autograd.grad(
                 self.objective(model, example), list(trainable.values()), allow_unused=True
             )

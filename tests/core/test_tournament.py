@@ -5,12 +5,13 @@ from dataclasses import replace
 
 import pytest
 
+from automl.core.cards import Metric
 from automl.core.entrants import Job
 from automl.core.errors import AutoMLError, ConfigError
 from automl.core.observer import Silent
 from automl.core.search import resume, search
 from automl.core.study import Budget, SearchSettings
-from automl.core.tournament import HOPELESS
+from automl.core.tournament import HOPELESS, Tally, TournamentPlan
 from automl.dataset_db import models, query, ranking
 from automl.ui import actions
 
@@ -87,12 +88,22 @@ def test_the_same_seed_gives_the_same_tournament_also_when_resumed(rivals, recor
 def test_a_plugin_that_only_fails_does_not_take_down_the_rest(make_plugin, recorder) -> None:
     plugins = (make_plugin(name="sound"), make_plugin(name="broken", fit="raise OSError('no')"))
     result = search(Job(plugins, Budget(trials=12), DATASET, settings=INLINE), recorder)
-    assert (result.state, result.failed + result.complete) == ("complete", 12)
-    assert 1 <= result.failed <= HOPELESS
+    assert (result.state, result.failed, result.complete) == ("complete", 2, 10)
     assert [(s.plugin, s.value is None) for s in result.standings] == [
         ("sound", False),
         ("broken", True),
     ]
+
+
+def test_a_plugin_that_only_fails_has_no_more_turns_unless_all_do() -> None:
+    plan = TournamentPlan({"sound": None, "broken": None}, Metric("accuracy", "max"))
+    plan.tallies["sound"] = Tally(500, 0, [0.5] * 500)
+    plan.tallies["broken"] = Tally(HOPELESS, HOPELESS - 1)
+    assert plan.turn() == "broken"  # it promises more: so little was tried
+    plan.tallies["broken"].failed = HOPELESS
+    assert plan.turn() == "sound"
+    plan.tallies["sound"] = Tally(HOPELESS + 1, HOPELESS + 1)
+    assert plan.turn() == "broken"
 
 
 def test_if_all_fail_the_study_does(make_plugin, recorder) -> None:
