@@ -105,6 +105,8 @@ def enter(job: Job, observer: Observer) -> tuple[Dataset, list[Entrant]]:
             "name a dataset for several plugins to learn: `automl datasets` lists them"
         )
     dataset = catalogue().dataset(job.dataset)
+    for name in job.techniques:
+        catalogue().card(TechniqueCard, name)  # a wrong name is one mistake, not one a plugin
     able: dict[str, tuple[str, Plugin[Any, Any]]] = {}
     for given in job.plugins or learners(dataset):
         try:
@@ -116,9 +118,10 @@ def enter(job: Job, observer: Observer) -> tuple[Dataset, list[Entrant]]:
                 raise
             observer.notice(f"{given} does not take part: {error}")
     if not able:
+        who = "plugin that learns it takes part" if learners(dataset) else "plugin learns it"
         raise ConfigError(
-            f"no installed plugin can learn dataset {dataset.name!r} (problem "
-            f"{dataset.problem.name!r}): `automl plugins` lists what each one learns"
+            f"dataset {dataset.name!r} is of problem {dataset.problem.name!r}, and no installed "
+            f"{who}: `automl plugins` lists what each one learns"
         )
     warn_of_small_budget(job, len(able), observer)
     own = own_overrides(job.overrides, tuple(able))

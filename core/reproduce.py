@@ -136,7 +136,8 @@ def to_judge(plugin: str, run: ClaimRun, results: Results) -> list[TrialStart]:
     variant = chosen_variant(run, results)
     if variant is None:
         return []
-    return variant.trials(plugin)[1:] if run.tune else variant.trials(plugin)
+    left = 1 if len(variants_of(run)) > 1 else 0  # the first seed has been fitted to choose
+    return variant.trials(plugin)[left:]
 
 
 def chosen_variant(run: ClaimRun, results: Results) -> Variant | None:

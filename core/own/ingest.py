@@ -110,7 +110,9 @@ def prepare(path: Path, options: Ingest, folder: Path) -> None:
     """Read, split and write a dataset; its folder appears complete, or not at all."""
     raw = read(path, options)
     if len(raw.inputs) < FEWEST_ROWS:
-        raise DataError(f"{path} has only {len(raw.inputs)} examples: {FEWEST_ROWS} at least")
+        raise DataError(
+            f"{path} has {len(raw.inputs)} usable examples, too few: {FEWEST_ROWS} are the least"
+        )
     folder.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
     try:

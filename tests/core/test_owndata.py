@@ -270,7 +270,7 @@ def test_bad_tables_are_one_sentence(tmp_path: Path) -> None:
     assert "class 'perhaps' of 'bought' has 1 example" in refusal(
         written(tmp_path, rare), target="bought"
     )
-    assert "only 4 examples" in refusal(written(tmp_path, good.head(4)), target="bought")
+    assert "4 usable examples, too few" in refusal(written(tmp_path, good.head(4)), target="bought")
     assert "nothing is left" in refusal(written(tmp_path, good[["bought"]]), target="bought")
     text = refusal(written(tmp_path, good), target="city", problem="tabular-regression")
     assert "cannot be a quantity" in text

@@ -116,7 +116,9 @@ EXTENDED = """
 
 from automl.core.api import Bar, Claim, ClaimRun
 
-OURS = ClaimRun("ours", "spirals:train_size=200", Config(x=0.9, n=2), seeds=2)
+OURS = ClaimRun(
+    "ours", "spirals:train_size=200", Config(x=0.5, n=2), seeds=2, tune={"x": (0.9,)}
+)
 RIVAL = ClaimRun("rival", "spirals:noise=0.1,train_size=200", Config(x=0.6, n=2), seeds=2)
 
 def theorem(seed):
