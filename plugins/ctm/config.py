@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from automl.core.api import ConfigError, Training, setting
 
 ARCHITECTURES = ("ctm", "lstm", "ff")
 SELECTIONS = ("random", "first-last", "random-pairing")
+LOWEST_RATE = 1e-7  # the end of the cosine
 LOSS_TICKS = ("min+certain", "min+last", "last", "mean")
 
 
@@ -19,8 +21,8 @@ class Config(Training):
     batch_size: int = setting(64, low=1, unit="examples", doc="examples per step")
     lr: float = setting(2e-3, low=1e-8, high=1, doc="learning rate of AdamW")
     warmup: int = setting(50, low=0, high=1_000_000, unit="steps", doc="linear rise of the rate")
-    schedule: str = setting(
-        "cosine", choices=("cosine", "multistep", "none"), doc="of the rate after the rise"
+    lr_decay: str = setting(
+        "cosine", choices=("cosine", "multistep", "constant"), doc="of the rate after the rise"
     )
     clip_norm: float = setting(5.0, low=0, high=1000, doc="largest L2 norm of the gradient")
     eval_every: int = setting(100, low=1, unit="steps", doc="steps between two reports")
@@ -48,6 +50,18 @@ class Config(Training):
     tau: float = setting(0.8, low=0, high=1, doc="certainty at which thinking stops")
     lookahead: int = setting(5, low=1, high=1000, unit="moves", doc="mazes: trained past the right")
     answer_ticks: int = setting(3, low=1, high=1000, unit="ticks", doc="of digit-questions")
+
+    def rate(self, step: int, per_epoch: int) -> float:
+        """The factor of the rate: a linear rise, then a cosine, or falls at 60 and 80 %."""
+        if step < self.warmup:
+            return (step + 1) / self.warmup
+        share = min(1.0, (step - self.warmup) / max(1, self.steps - self.warmup))
+        if self.lr_decay == "multistep":
+            return 0.1 ** ((share >= 0.6) + (share >= 0.8))
+        if self.lr_decay == "constant":
+            return 1.0
+        lowest = LOWEST_RATE / self.lr
+        return lowest + (1 - lowest) * 0.5 * (1 + math.cos(math.pi * share))
 
     def check(self) -> None:
         """Refuse combinations that make no sense.

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -29,38 +26,6 @@ from automl.plugins.ctm.config import DEFAULTS, FULL, SELECTIONS, Config
 from automl.plugins.ctm.export import Ticker, ticker
 from automl.plugins.ctm.features import RawFeatures, SignFeatures, TableFeatures, features_for
 from automl.plugins.ctm.model import KINDS, Machine, Thinker, certainty
-
-LOWEST_RATE = 1e-7
-
-
-class PacedAdamW(torch.optim.AdamW):
-    """AdamW whose rate rises linearly, then follows a cosine or falls at 60 and 80 %."""
-
-    def __init__(self, parameters: Any, config: Config) -> None:
-        super().__init__(parameters, lr=config.lr, weight_decay=0.0, eps=1e-8)
-        for group in self.param_groups:
-            group.update(taken=0, base=config.lr)
-        self.pace = config
-
-    def step(self, closure: Callable[[], float] | None = None) -> Any:
-        """One step at the rate of its number."""
-        for group in self.param_groups:
-            group["lr"] = rate(group["taken"], self.pace)
-            group["taken"] += 1
-        return super().step(closure)
-
-
-def rate(step: int, config: Config) -> float:
-    """The learning rate of a step, counted from 0."""
-    if step < config.warmup:
-        return config.lr * (step + 1) / config.warmup
-    if config.schedule == "none":
-        return config.lr
-    share = (step - config.warmup) / max(1, config.steps - config.warmup)
-    if config.schedule == "multistep":
-        return config.lr * 0.1 ** ((share >= 0.6) + (share >= 0.8))
-    wave = 0.5 * (1 + math.cos(math.pi * min(1.0, share)))
-    return LOWEST_RATE + (config.lr - LOWEST_RATE) * wave
 
 
 class ContinuousThought(Supervised[Config, Thinker]):
@@ -142,7 +107,7 @@ class ContinuousThought(Supervised[Config, Thinker]):
 
     def optimizer(self, model: Thinker, config: Config) -> torch.optim.Optimizer:
         """AdamW without decay, with a warm-up."""
-        return PacedAdamW(model.parameters(), config)
+        return torch.optim.AdamW(model.parameters(), lr=config.lr, weight_decay=0.0)
 
     def prepare(self, model: Thinker, config: Config, train: Split) -> Config:
         """Look at the inputs; standardise tables by them."""

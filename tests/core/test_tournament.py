@@ -204,7 +204,7 @@ def test_the_model_of_any_plugin_is_found_again(rivals, recorder) -> None:
 @pytest.mark.slow
 def test_digits_are_learnt_and_ranked_across_papers(recorder) -> None:
     short = (
-        "selu.steps=200", "selu.depth=2", "selu.width=64", "ctm.steps=40", "ctm.iterations=6",
+        "selu.steps=200", "selu.depth=2", "selu.width=64", "ctm.steps=250", "ctm.warmup=10", "ctm.iterations=6",
         "ctm.d_model=32", "ctm.d_input=32", "spiking.steps=150", "spiking.time_steps=8",
     )  # fmt: skip
     plugins = ("selu", "ctm", "spiking", "ntk_svm")
@@ -215,4 +215,4 @@ def test_digits_are_learnt_and_ranked_across_papers(recorder) -> None:
     board = ranking.leaderboard("digits")
     assert {row["plugin"] for row in board["rows"]} == set(plugins)
     assert board["rows"][0]["test"] > 0.9
-    assert all(row["value"] > 0.15 for row in board["rows"])  # a tenth would be chance
+    assert all(row["value"] > 0.3 for row in board["rows"])  # a tenth would be chance

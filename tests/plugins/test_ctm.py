@@ -20,7 +20,7 @@ from automl.export.verify import compare, eager_model, eager_part
 from automl.plugins.ctm.config import DEFAULTS
 from automl.plugins.ctm.data import Maze, Parity, dig, parity, routes, transformed
 from automl.plugins.ctm.model import Neurons, Synchronisation, UNet, at_tick, certainty
-from automl.plugins.ctm.plugin import ContinuousThought, choose_ticks, rate, tick_losses
+from automl.plugins.ctm.plugin import ContinuousThought, choose_ticks, tick_losses
 from automl.plugins.ctm.probe import ThoughtTrace, calibration_error, trace_scores
 from automl.plugins.ctm.problems import decode
 
@@ -183,12 +183,11 @@ def test_orders_are_read_by_collapsing_repeats() -> None:
 
 def test_rates_rise_and_fall() -> None:
     config = replace(DEFAULTS, lr=1e-2, warmup=10, steps=110)
-    assert rate(0, config) == pytest.approx(1e-3)
-    assert rate(9, config) == pytest.approx(1e-2)
-    assert rate(60, config) == pytest.approx(5e-3, rel=1e-3)
-    assert rate(110, config) == pytest.approx(1e-7)
-    stairs = replace(config, schedule="multistep")
-    assert [rate(s, stairs) for s in (50, 75, 95)] == pytest.approx([1e-2, 1e-3, 1e-4])
+    factors = [config.rate(step, 1) for step in (0, 9, 60, 110)]
+    assert factors == pytest.approx([0.1, 1, 0.5, 1e-5], rel=1e-3)
+    stairs = replace(config, lr_decay="multistep")
+    assert [stairs.rate(s, 1) for s in (50, 75, 95)] == pytest.approx([1, 0.1, 0.01])
+    assert replace(config, lr_decay="constant").rate(110, 1) == 1
 
 
 def test_early_exit_and_calibration_by_hand() -> None:
