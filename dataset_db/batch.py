@@ -61,9 +61,10 @@ SUMMARISE = (
 
 @dataclass
 class Known:
-    """What the store remembers of a study: direction, plugins' ids, trials' keys and states."""
+    """What the store remembers of a study: direction, dataset, plugins, trials' states."""
 
     goal: str
+    dataset: int
     plugins: dict[str, int] = field(default_factory=dict)
     trials: dict[int, tuple[int, str]] = field(default_factory=dict)  # number -> (id, state)
 
@@ -153,6 +154,7 @@ class Batch:
         rows = [
             {
                 "study_id": study,
+                "dataset_id": known[study].dataset,
                 "number": number,
                 **start,
                 **self.ends.get((study, number), UNENDED),

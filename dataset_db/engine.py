@@ -19,7 +19,7 @@ from automl.core.errors import DatabaseError, MissingExtra
 from automl.core.places import Places
 from automl.dataset_db.types import dumps, loads
 
-REVISIONS = ("0001", "0002")  # those in migrations/versions, oldest first; a test compares
+REVISIONS = ("0001", "0002", "0003")  # those in migrations/versions, oldest first; a test compares
 MIGRATIONS = Path(__file__).parent / "migrations"
 VERSION_TABLE = "automl_version"  # not Alembic's own, which another program may have here
 OUR_TABLES = ("study", "trial")

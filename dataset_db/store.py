@@ -90,8 +90,9 @@ class Store:
         """Record a study, owned by this process and running; durable at once."""
         name, goal, unit = spec.metrics[0]
         with self._writing() as connection:
+            parents = study_parents(connection, spec)
             values = {
-                **study_parents(connection, spec),
+                **parents,
                 "name": spec.name,
                 "plugin": spec.plugin,
                 "kind": spec.kind,
@@ -111,7 +112,7 @@ class Store:
             assert key is not None
             study = int(key[0])
             plugins = put_entrants(connection, study, spec)
-        self._known[study] = Known(goal, plugins)
+        self._known[study] = Known(goal, parents["dataset_id"], plugins)
         return study
 
     def claim_study(self, study: int) -> None:
@@ -329,11 +330,13 @@ class Store:
         """What is known of a study, from memory or, once, from the database."""
         if study not in self._known:
             with self._reading() as connection:
-                goal = study_row(connection, study).goal
+                row = study_row(connection, study)
                 trials = select(TRIAL.c.number, TRIAL.c.id, TRIAL.c.state)
                 rows = connection.execute(trials.where(TRIAL.c.study_id == study))
                 known = {number: (key, state) for number, key, state in rows}
-                self._known[study] = Known(goal, entrants(connection, study), known)
+                self._known[study] = Known(
+                    row.goal, row.dataset_id, entrants(connection, study), known
+                )
         return self._known[study]
 
     def _require(self, study: int, number: int) -> Known:

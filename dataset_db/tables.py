@@ -19,6 +19,7 @@ from sqlalchemy import (
     Float,
     ForeignKey,
     Index,
+    LargeBinary,
     MetaData,
     UniqueConstraint,
 )
@@ -84,9 +85,14 @@ def parent(table: str, *, index: bool = True) -> Any:
     return Field(sa_column=Column(key, nullable=False, index=index))
 
 
-def shared(table: str) -> Any:
+def shared(table: str, *, index: bool = True) -> Any:
     """A foreign key to a row that others use too: it cannot be deleted while it is used."""
-    return Field(sa_column=Column(ForeignKey(f"{table}.id"), nullable=False, index=True))
+    return Field(sa_column=Column(ForeignKey(f"{table}.id"), nullable=False, index=index))
+
+
+def origin() -> Any:
+    """A foreign key to the source of imported records; NULL for our own."""
+    return Field(default=None, sa_column=Column(ForeignKey("source.id"), nullable=True))
 
 
 def cost() -> Any:
@@ -105,13 +111,38 @@ class Paper(Row, table=True):
     authors: str = text()
 
 
+class Source(Row, table=True):
+    """A published data set whose records were imported, with its licence and origin."""
+
+    __table_args__ = (one_of("state", ("importing", "complete")),)
+    id: int | None = Field(default=None, primary_key=True)
+    name: str = Field(sa_type=Text, unique=True)
+    kind: str = text(required=True)
+    version: str = text()
+    licence: str = text()
+    origin: str = text()
+    state: str = text(required=True)
+    counts: dict[str, Any] = json()
+    created_at: datetime = moment()
+
+
 class Code(Row, table=True):
     """A source text, stored once. Equal ``normalised`` hashes differ in layout only."""
 
     id: int | None = Field(default=None, primary_key=True)
     sha256: str = Field(sa_type=Text, unique=True)
     normalised: str = text(index=True)
+    minhash: bytes | None = Field(default=None, sa_type=LargeBinary)  # see duplicates
     text: str = text(required=True)
+
+
+class SourceFile(Row, table=True):
+    """A text of an imported data set that belongs to no network: a transform, metric or loader."""
+
+    __tablename__ = "source_file"
+    source_id: int = Field(foreign_key="source.id", primary_key=True, ondelete="CASCADE")
+    path: str = text(key=True)
+    code_id: int = shared("code")
 
 
 class Plugin(Row, table=True):
@@ -123,6 +154,8 @@ class Plugin(Row, table=True):
     name: str = text(required=True)
     version: int
     code_hash: str = text(index=True)
+    family: str = text()  # of an imported network: networks of one origin share it
+    facts: dict[str, Any] | None = json(required=False)  # published statistics of an imported one
 
 
 class PluginCode(Row, table=True):
@@ -165,7 +198,8 @@ class Study(Row, table=True):
 
     __table_args__ = (
         one_of("state", get_args(StudyState)),
-        one_of("kind", ("search", "claim")),
+        one_of("kind", ("search", "claim", "import")),
+        Index("ix_study_source_id", "source_id", "name"),
         one_of("goal", ("min", "max")),
     )
     id: int | None = Field(default=None, primary_key=True)
@@ -175,13 +209,14 @@ class Study(Row, table=True):
     plugin: str = text(required=True)  # the names of its plugins, with commas
     dataset_id: int = shared("dataset")
     environment_id: int = shared("environment")
+    source_id: int | None = origin()  # of imported records
     metric: str = text(required=True)  # the objective; goal is its direction
     goal: str = text(required=True)
     unit: str = text()
     metrics: list[Any] = json()
     settings: dict[str, Any] = json()
     space: dict[str, Any] = json()
-    seed: int = whole(required=True)
+    seed: int | None = whole()  # published records have none
     budget_trials: int | None = None
     budget_seconds: float | None = None
     seconds: float = 0.0  # wall-clock spent so far
@@ -206,24 +241,29 @@ class Trial(Row, table=True):
         UniqueConstraint("study_id", "number"),
         Index("ix_trial_study_best", "study_id", "state", "cost", "id"),
         Index("ix_trial_best", "state", "cost", "id"),
+        Index("ix_trial_dataset_best", "dataset_id", "state", "cost", "id"),
+        Index("ix_trial_plugin_best", "plugin_id", "state", "cost", "id"),
     )
     id: int | None = Field(default=None, primary_key=True)
     study_id: int = parent("study", index=False)
-    plugin_id: int = shared("plugin")
+    dataset_id: int = shared(
+        "dataset", index=False
+    )  # its study's: lists of a dataset read no other
+    plugin_id: int = shared("plugin", index=False)
     number: int
     state: str = text(required=True)
-    seed: int = whole(required=True)
+    seed: int | None = whole()
     label: str = text()
     objective: float | None = None
     cost: float = cost()
     step: int | None = whole()
-    seconds: float = 0.0
+    seconds: float | None = 0.0
     parameters: int | None = whole()
     macs: int | None = whole()
     bytes: int | None = whole()
     stopped: str = text()
     failure_kind: str = text()
-    started_at: datetime = moment()
+    started_at: datetime | None = moment(required=False)
     finished_at: datetime | None = moment(required=False)
     config: dict[str, Any] = json()
     params: dict[str, Any] = json()
@@ -342,3 +382,45 @@ class ClaimResult(Row, table=True):
     studies: list[Any] = json()
     command: str = text()
     created_at: datetime = moment()
+
+
+class Flag(Row, table=True):
+    """Something odd about an imported record or file, with the reason; nothing is dropped.
+
+    ``trial_id`` and ``step`` name the record; without them a file was set aside whole, and
+    ``detail`` keeps its text.
+    """
+
+    id: int | None = Field(default=None, primary_key=True)
+    source_id: int = parent("source", index=False)
+    trial_id: int | None = Field(
+        default=None,
+        sa_column=Column(ForeignKey("trial.id", ondelete="CASCADE"), nullable=True, index=True),
+    )
+    step: int | None = whole()
+    place: str = text()
+    reason: str = text(required=True)
+    detail: Any = json(required=False)
+
+    __table_args__ = (Index("ix_flag_source_id", "source_id", "reason"),)
+
+
+class DeviceRun(Row, table=True):
+    """A published run of a network on a device."""
+
+    __tablename__ = "device_run"
+    id: int | None = Field(default=None, primary_key=True)
+    source_id: int = parent("source")
+    plugin_id: int = shared("plugin")
+    place: str = text(required=True)  # the file within its source
+    dataset: str = text()
+    device: str = text(required=True)
+    system: str = text()
+    runtime: str = text()
+    precision: str = text()
+    valid: bool | None = None
+    emulator: bool | None = None
+    duration: float | None = None
+    unit: str = text()
+    message: str = text()
+    facts: dict[str, Any] = json()

@@ -204,8 +204,9 @@ def test_the_model_of_any_plugin_is_found_again(rivals, recorder) -> None:
 @pytest.mark.slow
 def test_digits_are_learnt_and_ranked_across_papers(recorder) -> None:
     short = (
-        "selu.steps=200", "selu.depth=2", "selu.width=64", "ctm.steps=250", "ctm.warmup=10", "ctm.iterations=6",
-        "ctm.d_model=32", "ctm.d_input=32", "spiking.steps=150", "spiking.time_steps=8",
+        "selu.steps=200", "selu.depth=2", "selu.width=64", "ctm.steps=250", "ctm.warmup=10",
+        "ctm.iterations=6", "ctm.d_model=32", "ctm.d_input=32",
+        "spiking.steps=150", "spiking.time_steps=8",
     )  # fmt: skip
     plugins = ("selu", "ctm", "spiking", "ntk_svm")
     settings = replace(INLINE, seed=1)
