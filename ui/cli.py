@@ -9,6 +9,8 @@ from typing import Annotated, Optional
 import typer
 
 from automl.core.errors import AutoMLError, BudgetError
+from automl.ui.importing import import_commands
+from automl.ui.options import Database, Json
 
 app = typer.Typer(
     name="automl",
@@ -21,16 +23,8 @@ app = typer.Typer(
 )
 db_commands = typer.Typer(help="Look after the model database.", no_args_is_help=True)
 app.add_typer(db_commands, name="db")
+db_commands.add_typer(import_commands, name="import")
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document for machines.")]
-Database = Annotated[
-    Optional[str],  # noqa: UP045  Typer reads the annotation at run time
-    typer.Option(
-        "--db",
-        metavar="URL",
-        help="Model database: a file or a URL. Default: AUTOML_DB, else ./automl.db.",
-    ),
-]
 PluginOption = Annotated[
     Optional[str],  # noqa: UP045
     typer.Option("--plugin", "-p", help="Name (`automl plugins` lists them) or folder (./mine)."),

@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from rich.console import Console, Group
 from rich.live import Live
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -17,6 +27,7 @@ from automl.core.record import PastTrial, StudySpec, TrialEnd, TrialStart
 from automl.core.run import Report
 from automl.core.study import StudyResult
 
+Stage = Callable[[str, int, int], None]
 SPARKS = "▁▂▃▄▅▆▇█"
 STATE_STYLES = {
     "complete": "green",
@@ -44,6 +55,21 @@ def duration(seconds: float) -> str:
     if hours:
         return f"{hours}h{minutes:02d}m"
     return f"{minutes}m{rest:02d}s" if minutes else f"{seconds:.1f}s"
+
+
+@contextmanager
+def stages() -> Iterator[Stage]:
+    """A bar for each stage of long work, on the error output; told ``(stage, done, total)``."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True)) as bars:
+        known: dict[str, TaskID] = {}
+
+        def tell(stage: str, done: int, total: int) -> None:
+            if stage not in known:
+                known[stage] = bars.add_task(stage, total=total)
+            bars.update(known[stage], completed=done)
+
+        yield tell
 
 
 @dataclass

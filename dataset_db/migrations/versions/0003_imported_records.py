@@ -13,8 +13,8 @@ def upgrade() -> None:
     """Apply."""
     sources()
     # SQLite would append the column to the text of the table's last line.
-    anew = "always" if op.get_bind().dialect.name == "sqlite" else "never"
-    with op.batch_alter_table("code", recreate=anew) as batch:
+    on_sqlite = op.get_bind().dialect.name == "sqlite"
+    with op.batch_alter_table("code", recreate="always" if on_sqlite else "never") as batch:
         batch.add_column(sa.Column("minhash", sa.LargeBinary(), nullable=True))
     with op.batch_alter_table("plugin") as batch:
         batch.add_column(sa.Column("family", Text(), nullable=True))

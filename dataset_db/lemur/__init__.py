@@ -1,0 +1,1 @@
+"""Published records of LEMUR (nn-dataset): read without importing or executing any of them."""
