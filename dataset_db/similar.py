@@ -211,8 +211,8 @@ def plugins_of(connection: Connection, source: str) -> Select[Any]:
     names = connection.execute(select(SOURCE.c.name)).scalars().all()
     if source not in names:
         raise UnknownName(
-            f"there is no source {source!r}: `automl db info` lists them."
-            f"{did_you_mean(source, names)}"
+            f"there is no source {source!r}.{did_you_mean(source, names)} "
+            f"Known: {', '.join(names) or 'none, `automl db import` brings one'}."
         )
     return (
         select(STUDY_PLUGIN.c.plugin_id)
