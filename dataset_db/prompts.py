@@ -219,8 +219,8 @@ def fill(
 ) -> Filled | None:
     """The prompt and completion, of at most ``budget`` tokens together; ``None`` if they can't be.
 
-    Only the prompt's code is trimmed, at the borders of functions, the last ones first: a
-    completion is what is to be learnt.
+    Only the prompt's code is trimmed, at the borders of functions, the first ones first, since
+    the network as a whole comes last. A completion is what is to be learnt.
     """
     completion = template.completion.format_map(values)
     left = budget - count(completion)
@@ -238,7 +238,7 @@ def fill(
     best = None
     while low <= high:
         middle = (low + high) // 2
-        attempt = filled(without(values["code"], borders[-middle:]), True)
+        attempt = filled(without(values["code"], borders[:middle]), True)
         if attempt is None:
             low = middle + 1
         else:
