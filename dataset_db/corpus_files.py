@@ -125,7 +125,7 @@ def export_models(
     *,
     chosen: Selection | None = None,
     options: Options | None = None,
-    progress: Callable[[int], None] = lambda rows: None,
+    progress: Callable[[int, int], None] = lambda rows, total: None,
 ) -> Row:
     """Write models to a file, or to a folder where there are splits.
 
@@ -137,7 +137,7 @@ def export_models(
         db: A file or URL; by default AUTOML_DB, else ``./automl.db``.
         chosen: Which models; by default the best of each network on each dataset.
         options: How.
-        progress: Told of the rows written so far.
+        progress: Told rows read, rows in all.
 
     Returns:
         path, rows of each split, left_out by reason, trimmed prompts.
@@ -188,7 +188,7 @@ def write(
     path: Path,
     chosen: Selection,
     options: Options,
-    progress: Callable[[int], None],
+    progress: Callable[[int, int], None],
 ) -> Written:
     """Write the chosen models; tell how many."""
     groups = corpus.grouping(connection, options.threshold, by_family=options.by_family)
@@ -196,7 +196,7 @@ def write(
     if not sizes:
         raise ConfigError("no complete trial was chosen: leave out a filter, or search first")
     split_of = corpus.assign(sizes, options.shares or {WHOLE: 1.0}, options.seed)
-    written = Written()
+    written, total, done = Written(), sum(sizes.values()), 0
     make: Callable[[list[Row]], Iterator[Row]] = model_rows
     if options.template:
         make = Prompts(connection, chosen, options, groups, split_of, written).rows
@@ -215,7 +215,8 @@ def write(
                 parts.add(split, {name: row[name] for name in columns})
                 written.rows[split] += 1
             parts.flush()
-            progress(written.rows.total())
+            done += len(some)
+            progress(done, total)
     return written
 
 

@@ -8,9 +8,10 @@ from typing import Annotated, Optional
 
 import typer
 
-from automl.core.errors import AutoMLError, BudgetError
+from automl.core.errors import AutoMLError
+from automl.ui.database import db_commands
 from automl.ui.importing import import_commands
-from automl.ui.options import Database, Json
+from automl.ui.options import Database, Json, seconds
 
 app = typer.Typer(
     name="automl",
@@ -21,7 +22,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Start with: [bold]automl search --plugin ptrnet[/bold]",
 )
-db_commands = typer.Typer(help="Look after the model database.", no_args_is_help=True)
 app.add_typer(db_commands, name="db")
 db_commands.add_typer(import_commands, name="import")
 
@@ -29,22 +29,6 @@ PluginOption = Annotated[
     Optional[str],  # noqa: UP045
     typer.Option("--plugin", "-p", help="Name (`automl plugins` lists them) or folder (./mine)."),
 ]
-
-
-def seconds(text: str | None) -> float | None:
-    """Read ``90``, ``90s``, ``10m``, ``2h`` as seconds.
-
-    Raises:
-        BudgetError: if the text is no duration.
-    """
-    if text is None:
-        return None
-    units = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-    number, unit = (text[:-1], units[text[-1]]) if text[-1:] in units else (text, 1)
-    try:
-        return float(number) * unit
-    except ValueError:
-        raise BudgetError(f"timeout={text!r} must be a duration such as 90, 90s, 10m, 2h") from None
 
 
 @app.command(rich_help_panel="Search")
@@ -466,14 +450,6 @@ def doctor(db: Database = None, json: Json = False) -> None:
     from automl.ui import listing
 
     listing.doctor(db, json)
-
-
-@db_commands.command("info")
-def db_info(db: Database = None, json: Json = False) -> None:
-    """Where the database is, its revision, what it holds and how big it is."""
-    from automl.ui import actions, render
-
-    render.numbers(actions.info(db=db), json)
 
 
 def main() -> None:
