@@ -177,6 +177,12 @@ def grouping(connection: Connection, threshold: float, *, by_family: bool = Fals
     """
     check_threshold(threshold)
     found = networks(connection)
+    place = {row["id"]: place for place, row in enumerate(found.rows)}
+    return Grouping(found, place, group_names(found, threshold, by_family=by_family))
+
+
+def group_names(found: Networks, threshold: float, *, by_family: bool) -> dict[int, str]:
+    """The name of each network's group, by id."""
     labels = np.array(cluster_of(found, threshold), np.int64)
     if by_family:
         first: dict[str, int] = {}
@@ -186,12 +192,9 @@ def grouping(connection: Connection, threshold: float, *, by_family: bool = Fals
     names: dict[int, str] = {}
     for label, text in zip(labels.tolist(), found.normalised, strict=True):
         names[label] = min(names.get(label, text), text)
-    ids = [row["id"] for row in found.rows]
-    return Grouping(
-        found,
-        {key: place for place, key in enumerate(ids)},
-        {key: names[label][:16] for key, label in zip(ids, labels.tolist(), strict=True)},
-    )
+    return {
+        row["id"]: names[label][:16] for row, label in zip(found.rows, labels.tolist(), strict=True)
+    }
 
 
 def fractions(text: str) -> dict[str, float]:

@@ -143,7 +143,7 @@ def export_models(
         path, rows of each split, left_out by reason, trimmed prompts.
 
     Raises:
-        ConfigError: for options that make no sense, or if nothing is chosen.
+        ConfigError: for options that make no sense, or if nothing is chosen or can be written.
         DatabaseError: if the path exists or cannot be written, or there is no readable database.
     """
     path, options = Path(path).expanduser(), options or Options()
@@ -164,7 +164,7 @@ def export_models(
             (partial / "README.md").write_text(card, encoding="utf-8")
         partial.rename(path)
     except OSError as error:
-        raise DatabaseError(f"{path} cannot be written: {error}") from error
+        raise unwritable(path, error) from error
     finally:
         remove(partial)
     return {
@@ -173,6 +173,11 @@ def export_models(
         "left_out": dict(written.left_out),
         "trimmed": written.trimmed,
     }
+
+
+def unwritable(path: Path, error: OSError) -> DatabaseError:
+    """What to raise when a file cannot be written."""
+    return DatabaseError(f"{path} cannot be written: {error.strerror or error}")
 
 
 def remove(path: Path) -> None:
@@ -217,6 +222,9 @@ def write(
             parts.flush()
             done += len(some)
             progress(done, total)
+    if not written.rows:
+        reasons = "; ".join(f"{reason}: {count}" for reason, count in written.left_out.items())
+        raise ConfigError(f"nothing was written, every model was left out ({reasons})")
     return written
 
 
@@ -287,14 +295,26 @@ class Parts:
         self.waiting.setdefault(split, []).append(row)
 
     def flush(self) -> None:
-        """Write the rows added."""
-        for split, rows in self.waiting.items():
-            if self.options.format == "jsonl":
-                self.file(split).writelines(dumps(row) + "\n" for row in rows)
-            else:
-                flat = [{**row, **as_text(row)} for row in rows]
-                self.file(split).write_table(pa.Table.from_pylist(flat, schema=self.schema))
+        """Write the rows added.
+
+        Raises:
+            DatabaseError: if they cannot be written; told here, since ``reading`` would take it
+                for an error of the database.
+        """
+        try:
+            for split, rows in self.waiting.items():
+                self.put(split, rows)
+        except OSError as error:
+            raise unwritable(self.path, error) from error
         self.waiting = {}
+
+    def put(self, split: str, rows: list[Row]) -> None:
+        """Write rows of a split."""
+        if self.options.format == "jsonl":
+            self.file(split).writelines(dumps(row) + "\n" for row in rows)
+        else:
+            flat = [{**row, **as_text(row)} for row in rows]
+            self.file(split).write_table(pa.Table.from_pylist(flat, schema=self.schema))
 
     def file(self, split: str) -> Any:
         """The file of a split, opened when its first rows come."""

@@ -267,7 +267,8 @@ def equal_in(hashes: Hashes, start: int, width: int) -> Iterator[NDArray[np.int6
 
 def matches(one: Hashes, other: Hashes) -> NDArray[np.int64]:
     """How many places of the last axis are equal."""
-    return np.count_nonzero(one == other, axis=-1)
+    equal: NDArray[np.int64] = np.count_nonzero(one == other, axis=-1)
+    return equal
 
 
 def join(labels: NDArray[np.int64], one: int, other: int) -> None:
