@@ -343,3 +343,18 @@ def ui(port: int, browser: bool, *, db: str | None = None) -> int:
         return subprocess.run(command, env=environment, check=False).returncode
     except KeyboardInterrupt:
         return 0
+
+
+def mcp(db: str | None, *, allow_search: bool) -> None:
+    """Answer a language model on standard input and output until it hangs up.
+
+    Raises:
+        MissingExtra: if the mcp extra is not installed.
+    """
+    import importlib.util
+
+    if importlib.util.find_spec("mcp") is None:
+        raise MissingExtra('tools for language models need mcp: pip install "automl-papers[mcp]"')
+    from automl.ui.mcp_server import serve
+
+    serve(db, allow_search=allow_search)

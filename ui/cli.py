@@ -445,6 +445,23 @@ def ui(
 
 
 @app.command(rich_help_panel="Look")
+def mcp(
+    allow_search: Annotated[
+        bool, typer.Option("--allow-search", help="Also let it start small searches.")
+    ] = False,
+    db: Database = None,
+) -> None:
+    """Let a language model ask the database: Model Context Protocol on standard input and output.
+
+    Read-only unless searches are allowed. A client's settings name the command
+    [bold]automl mcp --db models.db[/].
+    """
+    from automl.ui import actions
+
+    actions.mcp(db, allow_search=allow_search)
+
+
+@app.command(rich_help_panel="Look")
 def doctor(db: Database = None, json: Json = False) -> None:
     """Say what is installed, which devices there are and whether the database opens."""
     from automl.ui import listing
