@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import json
-from collections.abc import Iterator
 from typing import Any
 
 from sqlalchemy import Connection, Row, Table, insert, select
@@ -34,50 +32,6 @@ def sha256(text: str) -> str:
 def code_hash(code: dict[str, str]) -> str:
     """The hash of names and texts; equal to ``automl.core.provenance.code_hash``."""
     return sha256("".join(f"{name}\0{text}\0" for name, text in sorted(code.items())))
-
-
-def normalised(text: str) -> str:
-    """A hash that ignores layout, comments and docstrings; of the lines if it is not Python."""
-    try:
-        return sha256("".join(outline(ast.parse(text))))
-    except (SyntaxError, ValueError, RecursionError):
-        return sha256("\n".join(line.strip() for line in text.splitlines()))
-
-
-def outline(node: Any) -> Iterator[str]:
-    """The nodes of a syntax tree as text, alike in every version of Python.
-
-    ``ast.dump`` writes the empty fields too, and each version adds some.
-    """
-    if isinstance(node, ast.AST):
-        yield type(node).__name__ + "("
-        for name, value in ast.iter_fields(node):
-            if value is not None and value != []:
-                yield name + "="
-                yield from outline(without_docstring(node, value) if name == "body" else value)
-        yield ")"
-    elif isinstance(node, list):
-        yield "["
-        for item in node:
-            yield from outline(item)
-        yield "]"
-    else:
-        yield repr(node) + ","
-
-
-def without_docstring(node: ast.AST, body: Any) -> Any:
-    """The statements of a module, class or function without the docstring."""
-    owners = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-    return body[1:] if isinstance(node, owners) and is_docstring(body[0]) else body
-
-
-def is_docstring(node: ast.AST) -> bool:
-    """Whether a statement is a bare text."""
-    return (
-        isinstance(node, ast.Expr)
-        and isinstance(node.value, ast.Constant)
-        and isinstance(node.value.value, str)
-    )
 
 
 def upsert(connection: Connection, table: Table) -> Any:
@@ -153,13 +107,31 @@ def study_parents(connection: Connection, spec: StudySpec) -> dict[str, int]:
 
 def put_code(connection: Connection, plugin_id: int, code: dict[str, str]) -> None:
     """Record the texts of a plugin, each distinct one once."""
-    for file, text in code.items():
-        rest = {"normalised": normalised(text), "text": text}
-        code_id = put(connection, CODE, {"sha256": sha256(text)}, **rest)
-        link = upsert(connection, PLUGIN_CODE).values(
-            plugin_id=plugin_id, file=file, code_id=code_id
-        )
-        connection.execute(link.on_conflict_do_nothing())
+    ids = code_ids(connection, list(code.values()))
+    rows = [
+        {"plugin_id": plugin_id, "file": file, "code_id": ids[sha256(text)]}
+        for file, text in code.items()
+    ]
+    if rows:
+        connection.execute(upsert(connection, PLUGIN_CODE).on_conflict_do_nothing(), rows)
+
+
+def code_ids(connection: Connection, texts: list[str]) -> dict[str, int]:
+    """The ids of texts by their hash; new ones are inserted, with their fingerprints."""
+    wanted = {sha256(text): text for text in texts}
+    known = select(CODE.c.sha256, CODE.c.id).where(CODE.c.sha256.in_(wanted))
+    found = {key: code_id for key, code_id in connection.execute(known)}
+    new = [text for key, text in wanted.items() if key not in found]
+    if new:
+        from automl.dataset_db.fingerprints import fingerprint  # numpy: reading does without
+
+        rows = [
+            {**marks._asdict(), "text": text}
+            for text, marks in zip(new, fingerprint(new), strict=True)
+        ]
+        connection.execute(upsert(connection, CODE).on_conflict_do_nothing(), rows)
+        found = {key: code_id for key, code_id in connection.execute(known)}
+    return found
 
 
 def plugin_code(connection: Connection, plugin_id: int) -> dict[str, str]:

@@ -11,8 +11,9 @@ from sqlalchemy import Connection, Engine, insert, select, update
 
 from automl.core.errors import DataError
 from automl.dataset_db.bulk import reserve
-from automl.dataset_db.catalogue import code_hash, normalised, put, sha256, upsert
+from automl.dataset_db.catalogue import code_hash, put, sha256, upsert
 from automl.dataset_db.engine import transaction
+from automl.dataset_db.fingerprints import fingerprint
 from automl.dataset_db.lemur.archive import Archive
 from automl.dataset_db.schema import CODE, PAPER, PLUGIN, PLUGIN_CODE, SOURCE_FILE
 from automl.dataset_db.types import clean
@@ -116,10 +117,8 @@ def put_codes(connection: Connection, texts: Iterable[str]) -> dict[str, int]:
     new = [text for text, hashed in hashes.items() if hashed not in there]
     if new:
         ids = reserve(connection, CODE, len(new))
-        rows = [
-            {"id": next(ids), "sha256": hashes[text], "normalised": normalised(text), "text": text}
-            for text in new
-        ]
+        marked = zip(new, fingerprint(new), strict=True)
+        rows = [{"id": next(ids), **marks._asdict(), "text": text} for text, marks in marked]
         connection.execute(insert(CODE), rows)
         there |= {row["sha256"]: row["id"] for row in rows}
     return {text: there[hashed] for text, hashed in hashes.items()}

@@ -14,7 +14,7 @@ from sqlalchemy.exc import IntegrityError, StatementError
 from automl.core.errors import DatabaseError
 from automl.core.provenance import code_hash as core_code_hash
 from automl.dataset_db import query
-from automl.dataset_db.catalogue import code_hash, normalised
+from automl.dataset_db.catalogue import code_hash
 from automl.dataset_db.schema import DATASET, SCORE, STUDY, TRIAL
 from automl.dataset_db.types import clean, dumps, loads
 
@@ -97,26 +97,6 @@ def test_integers_are_of_64_bits(store, study, start) -> None:
     with pytest.raises(DatabaseError, match="a step of trial 1/0 cannot be recorded"):
         store.report(study, 0, 2**63, "valid", {"accuracy": 0.5})
     assert len(store.past(study)) == 1
-
-
-ONE = '''
-"""Docs of the module."""
-# a comment
-def f(a, b=2):
-    """Docs."""
-    return (a +
-            b)
-'''
-LAYOUT = "def f(a,b = 2): return a+b"
-
-
-def test_normalised_code_ignores_layout_comments_and_docstrings() -> None:
-    assert normalised(ONE) == normalised(LAYOUT)
-    assert normalised(ONE) != normalised(LAYOUT.replace("2", "3"))
-    assert normalised("x = '''text'''") != normalised("x = 0")
-    assert normalised("def f(:\n  1") == normalised("  def f(:  \n1")
-    assert normalised("def f(:\n  1") != normalised("def f(:\n  2")
-    assert normalised("(" * 5000) == normalised(" " + "(" * 5000)
 
 
 def test_the_hash_of_a_plugins_code_is_the_engines() -> None:
