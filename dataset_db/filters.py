@@ -229,7 +229,8 @@ def placed(connection: Connection, name: str, operator: str, value: Any) -> Colu
     matching = select(target).select_from(place).where(condition)
     found = connection.execute(matching.limit(FEW + 1)).scalars().all()
     if len(found) == 1:
-        return key == found[0]  # an index then gives the trials in order
+        only: ColumnElement[bool] = key == found[0]  # an index then gives the trials in order
+        return only
     return key.in_(found) if len(found) <= FEW else key.in_(matching)
 
 
