@@ -13,24 +13,24 @@ from automl.core.errors import PolicyError
 
 MODULES = frozenset({
     "_posixsubprocess", "_socket", "_thread", "aiohttp", "asyncio", "builtins", "cffi", "code",
-    "concurrent", "ctypes", "ftplib", "gc", "http", "httpx", "huggingface_hub", "imaplib", "imp",
-    "importlib", "inspect", "marshal", "mmap", "multiprocessing", "paramiko", "pathlib", "pickle",
+    "concurrent", "ctypes", "ftplib", "http", "httpx", "huggingface_hub", "imaplib", "imp",
+    "importlib", "marshal", "mmap", "multiprocessing", "paramiko", "pathlib", "pickle",
     "pip", "pkgutil", "poplib", "psutil", "pty", "requests", "resource", "runpy", "shelve",
     "shutil", "signal", "smtplib", "socket", "socketserver", "sqlite3", "ssl", "subprocess",
     "telnetlib", "tempfile", "threading", "urllib", "urllib3", "wandb", "webbrowser", "xmlrpc",
     "zipimport", "torch.hub", "torch.distributed", "torch.multiprocessing", "torch.utils.cpp_extension",
 })  # fmt: skip
-CALLS = frozenset({"eval", "exec", "compile", "open", "input", "__import__", "breakpoint"})
+CALLS = frozenset({"eval", "exec", "compile", "open", "__import__", "breakpoint"})
 OF_MODULES = {
     "os": frozenset({
-        "abort", "chdir", "chmod", "chown", "environ", "execl", "execle", "execlp", "execv",
-        "execve", "execvp", "fork", "forkpty", "getenv", "kill", "killpg", "link", "listdir",
-        "makedirs", "mkdir", "open", "popen", "posix_spawn", "putenv", "remove", "removedirs",
+        "abort", "chdir", "chmod", "chown", "execl", "execle", "execlp", "execv",
+        "execve", "execvp", "fork", "forkpty", "kill", "killpg", "link", "listdir",
+        "makedirs", "mkdir", "open", "popen", "posix_spawn", "remove", "removedirs",
         "rename", "replace", "rmdir", "scandir", "spawnl", "spawnv", "startfile", "symlink",
         "system", "truncate", "unlink", "walk", "_exit",
     }),
     "sys": frozenset({"exit", "modules", "path", "settrace", "setprofile", "_getframe", "meta_path"}),
-    "torch": frozenset({"load", "save", "hub", "compile"}),
+    "torch": frozenset({"load", "save", "hub"}),
     "np": frozenset({"load", "save", "savez", "fromfile", "memmap", "loadtxt", "savetxt"}),
     "numpy": frozenset({"load", "save", "savez", "fromfile", "memmap", "loadtxt", "savetxt"}),
 }  # fmt: skip
