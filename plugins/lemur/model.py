@@ -133,7 +133,8 @@ class SandboxedModel(nn.Module):
 
     def _ask_for_answer(self, stage: str, x: Tensor) -> tuple[Tensor, str]:
         content = safetensors.torch.save({"x": x.detach().cpu().contiguous()})
-        frame = self.sandbox.ask(stage, {"do": "predict", "seed": EVALUATION_SEED}, content)
+        header = {"do": "predict", "seed": EVALUATION_SEED, "batch": self.config.batch}
+        frame = self.sandbox.ask(stage, header, content)
         return decoded(frame.payload)["logits"], str(frame.header["note"])
 
     def _answer(self, stage: str, x: Tensor) -> Tensor:
@@ -195,11 +196,11 @@ class Outside(nn.Module):
 
     def __init__(self, transform: Transform, graph: Graph) -> None:
         super().__init__()
-        self.transform, self.graph = transform, graph
+        self.transform, self.computation = transform, graph
 
     def forward(self, x: Tensor) -> Tensor:
         """Images as the dataset has them to logits."""
-        answer: Tensor = self.graph(self.transform(x))
+        answer: Tensor = self.computation(self.transform(x))
         return answer
 
 
