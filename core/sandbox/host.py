@@ -19,7 +19,7 @@ import weakref
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, NoReturn, Self
 
 from automl.core.errors import SandboxError
 from automl.core.sandbox import lockdown
@@ -151,7 +151,7 @@ class Sandbox:
         frame = self._exchange(stage, encode(Frame(header, payload)))
         if "ending" in frame.header:
             told = frame.header
-            kind = told["ending"] if told["ending"] in KINDS else "error"
+            kind: Kind = told["ending"] if told["ending"] in KINDS else "error"
             detail = f"{told.get('type', '')}: {told.get('detail', '')}".removeprefix(": ")
             log = f"{self.tail()}\n{told.get('log', '')}".strip()
             raise SandboxError(Ending(stage, kind, detail, log))
@@ -160,14 +160,15 @@ class Sandbox:
     def _exchange(self, stage: str, outgoing: bytes) -> Frame:
         waiting, deadline = memoryview(outgoing), time.monotonic() + self.limits.seconds
         output = self._process.stdout
+        assert output is not None
         with selectors.DefaultSelector() as selector:
             selector.register(self._socket, selectors.EVENT_READ | selectors.EVENT_WRITE)
-            selector.register(output, selectors.EVENT_READ)  # type: ignore[arg-type]
+            selector.register(output, selectors.EVENT_READ)
             while True:
                 for key, events in selector.select(POLL_SECONDS):
                     if key.fileobj is output:
                         if not self._read_output(stage):
-                            selector.unregister(output)  # type: ignore[arg-type]
+                            selector.unregister(output)
                         continue
                     if events & selectors.EVENT_WRITE and waiting:
                         waiting = waiting[self._write(waiting) :]
@@ -227,11 +228,11 @@ class Sandbox:
             if files > MOST_FILES:
                 self._stop(stage, "disk", f"more than {MOST_FILES} files")
 
-    def _stop(self, stage: str, kind: Kind, detail: str) -> Any:
+    def _stop(self, stage: str, kind: Kind, detail: str) -> NoReturn:
         self.close()
         raise SandboxError(Ending(stage, kind, detail, self.tail()))
 
-    def _died(self, stage: str) -> None:
+    def _died(self, stage: str) -> NoReturn:
         with contextlib.suppress(OSError):
             while self._read_output(stage):
                 if not selectors_ready(self._process):
@@ -315,4 +316,3 @@ def sizes(folder: str) -> Iterator[int]:
                 yield entry.stat(follow_symlinks=False).st_blocks * 512
                 if entry.is_dir(follow_symlinks=False):
                     yield from sizes(entry.path)
-

@@ -18,7 +18,8 @@ MODULES = frozenset({
     "pip", "pkgutil", "poplib", "psutil", "pty", "requests", "resource", "runpy", "shelve",
     "shutil", "signal", "smtplib", "socket", "socketserver", "sqlite3", "ssl", "subprocess",
     "telnetlib", "tempfile", "threading", "urllib", "urllib3", "wandb", "webbrowser", "xmlrpc",
-    "zipimport", "torch.hub", "torch.distributed", "torch.multiprocessing", "torch.utils.cpp_extension",
+    "zipimport", "torch.hub", "torch.distributed", "torch.multiprocessing",
+    "torch.utils.cpp_extension",
 })  # fmt: skip
 CALLS = frozenset({"eval", "exec", "compile", "open", "__import__", "breakpoint"})
 OF_MODULES = {
@@ -29,7 +30,9 @@ OF_MODULES = {
         "rename", "replace", "rmdir", "scandir", "spawnl", "spawnv", "startfile", "symlink",
         "system", "truncate", "unlink", "walk", "_exit",
     }),
-    "sys": frozenset({"exit", "modules", "path", "settrace", "setprofile", "_getframe", "meta_path"}),
+    "sys": frozenset({
+        "exit", "modules", "path", "settrace", "setprofile", "_getframe", "meta_path",
+    }),
     "torch": frozenset({"load", "save", "hub"}),
     "np": frozenset({"load", "save", "savez", "fromfile", "memmap", "loadtxt", "savetxt"}),
     "numpy": frozenset({"load", "save", "savez", "fromfile", "memmap", "loadtxt", "savetxt"}),

@@ -11,7 +11,15 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 
-from automl.core.api import ConfigError, DataError, ExportError, Limits, Sandbox, SandboxError, Split
+from automl.core.api import (
+    ConfigError,
+    DataError,
+    ExportError,
+    Limits,
+    Sandbox,
+    SandboxError,
+    Split,
+)
 from automl.plugins.lemur.config import Config
 from automl.plugins.lemur.graph import Graph
 from automl.plugins.lemur.transform import Transform

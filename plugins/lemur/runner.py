@@ -73,7 +73,7 @@ class Hosted:
 
     def do_predict(self, header: dict[str, Any], payload: bytes) -> Frame:
         """Answer for images as they come from the dataset, at most a training batch at a time."""
-        parts = safetensors.torch.load(payload)["x"].split(header["batch"])
+        parts = torch.split(safetensors.torch.load(payload)["x"], header["batch"])
         with undisturbed(self.net, header["seed"]):
             found = [first_tensor(self.net(self.transform(part))) for part in parts]
         logits = torch.cat([tensor for tensor, _ in found])
@@ -97,7 +97,9 @@ class Hosted:
             self.net.train_setup(dict(self.prm))  # type: ignore[operator]
             self.ready = True
         self.net.train()
-        batches = DataLoader(self.images, batch_size=header["batch"], shuffle=True)
+        size = header["batch"]
+        alone = size > 1 and len(self.images) % size == 1  # which batch normalisation cannot take
+        batches = DataLoader(self.images, batch_size=size, shuffle=True, drop_last=alone)
         told = self.net.learn(batches)  # type: ignore[operator]
         state = self.state()
         return Frame({**state.header, "train": told_of_training(told)}, state.payload)
@@ -112,7 +114,9 @@ class Hosted:
 
     def state(self) -> Frame:
         """Every tensor of the model's state, and which of them are parameters or the same."""
-        tensors, layout, seen = {}, [], {}
+        tensors: dict[str, Tensor] = {}
+        layout: list[Any] = []
+        seen: dict[int, str] = {}
         parameters = dict(self.net.named_parameters(remove_duplicate=False))
         for name, tensor in self.net.state_dict(keep_vars=True).items():
             if not isinstance(tensor, Tensor):

@@ -41,14 +41,12 @@ class Net(nn.Module):
     def train_setup(self, prm: dict[str, float]) -> None:
         """Move to the device and make the optimiser."""
         self.to(self.device)
-        self.optimizer = torch.optim.SGD(
-            self.parameters(), lr=prm["lr"], momentum=prm["momentum"]
-        )
+        self.optimizer = torch.optim.SGD(self.parameters(), lr=prm["lr"], momentum=prm["momentum"])
 
     def learn(self, train_data: Iterable[tuple[Tensor, Tensor]]) -> float:
         """Train for one epoch; the mean loss of its batches."""
         assert self.optimizer is not None
-        losses = []
+        losses: list[float] = []
         for inputs, labels in train_data:
             self.optimizer.zero_grad()
             loss = self.criteria[0](self(inputs.to(self.device)), labels.to(self.device))

@@ -109,9 +109,7 @@ def from_archive(archive: Path, member: str, changed: int) -> tuple[str, str, st
                 known = [PurePosixPath(n).stem for n in names if n.startswith(MODELS)]
                 close = difflib.get_close_matches(member, known, n=1)
                 hint = f" Did you mean {close[0]!r}?" if close else ""
-                raise ConfigError(
-                    f"{archive} has no model {member!r} (looked for {wanted}).{hint}"
-                )
+                raise ConfigError(f"{archive} has no model {member!r} (looked for {wanted}).{hint}")
             text = file.read(wanted).decode()
             return PurePosixPath(wanted).stem, f"{archive}!{wanted}", text
     except (OSError, zipfile.BadZipFile, UnicodeDecodeError) as error:

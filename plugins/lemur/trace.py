@@ -57,7 +57,8 @@ def trace(net: nn.Module, x: Tensor) -> Frame:
 def exported(model: nn.Module, x: Tensor, free: dict[int, Any] | None) -> ExportedProgram:
     """The program in PyTorch's core operators."""
     found = torch.export.export(model, (x,), dynamic_shapes=(free,), strict=False)
-    return found.run_decompositions()
+    program: ExportedProgram = found.run_decompositions()
+    return program
 
 
 def described(program: ExportedProgram) -> tuple[list[Any], dict[str, Tensor], int]:
