@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from automl.core.sandbox.channel import Frame as Frame
     from automl.core.sandbox.host import Limits as Limits
     from automl.core.sandbox.host import Sandbox as Sandbox
+    from automl.core.sandbox.host import require_sandbox as require_sandbox
     from automl.core.sandbox.script import load_code as load_code
     from automl.core.settings import Settings as Settings
     from automl.core.settings import setting as setting
@@ -88,7 +89,7 @@ HOMES = {
     "automl.core.run": ("Run",),
     "automl.core.sandbox": ("policy",),
     "automl.core.sandbox.channel": ("Frame",),
-    "automl.core.sandbox.host": ("Limits", "Sandbox"),
+    "automl.core.sandbox.host": ("Limits", "Sandbox", "require_sandbox"),
     "automl.core.sandbox.script": ("load_code",),
     "automl.core.settings": ("Settings", "setting"),
     "automl.core.technique": ("Probe", "Technique"),

@@ -97,9 +97,7 @@ class Sandbox:
         self.log = b""
         self._printed = 0
         self._checked_disk = 0.0
-        reason = lockdown.unavailable()
-        if reason:
-            raise SandboxError(Ending("start", "refused", reason))
+        require_sandbox()
         self._folder = tempfile.TemporaryDirectory(prefix="automl-sandbox-")
         self._decoder = Decoder(max(1 << 30, self.limits.memory_mb << 20))
         ours, theirs = socket.socketpair()
@@ -251,6 +249,17 @@ class Sandbox:
     def tail(self) -> str:
         """The last lines that were printed inside."""
         return "\n".join(self.log.decode("utf-8", "replace").splitlines()[-12:])
+
+
+def require_sandbox() -> None:
+    """Refuse a machine that cannot confine a process.
+
+    Raises:
+        SandboxError: with the reason.
+    """
+    reason = lockdown.unavailable()
+    if reason:
+        raise SandboxError(Ending("start", "refused", reason))
 
 
 def selectors_ready(process: subprocess.Popen[bytes]) -> bool:

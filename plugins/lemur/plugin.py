@@ -23,6 +23,7 @@ from automl.core.api import (
     Split,
     Trial,
     mean_scores,
+    require_sandbox,
 )
 from automl.plugins.lemur import CARD
 from automl.plugins.lemur.claims import CLAIMS
@@ -44,7 +45,12 @@ class Lemur(Plugin[Config, SandboxedModel]):
     no_techniques = "a LEMUR model brings its own training loop, which runs out of reach"
 
     def check_data(self, data: DataInfo) -> None:
-        """Refuse what is no image of one size with one or three channels."""
+        """Refuse what is no image of one size with one or three channels.
+
+        Raises:
+            SandboxError: on a machine that cannot confine a process.
+        """
+        require_sandbox()
         shape = data.shapes["x"]
         if len(shape) != 3 or None in shape or shape[0] not in (1, 3):
             raise DataError(
