@@ -134,3 +134,8 @@ class Config(Settings):
 
 DEFAULTS = Config()
 FULL = replace(DEFAULTS, epoch=50)
+
+
+def with_model(reference: str, **settings: Any) -> Config:
+    """The defaults for another model."""
+    return replace(DEFAULTS, model=reference, sha256="", prm="{}", **settings)

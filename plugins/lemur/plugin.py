@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -134,8 +133,3 @@ class Lemur(Plugin[Config, SandboxedModel]):
             )
             axes = {}
         return Exportable(module, self.example(config, data), ("logits",), axes, tolerance=1e-4)
-
-
-def with_model(reference: str, **settings: Any) -> Config:
-    """The defaults for another model."""
-    return replace(DEFAULTS, model=reference, sha256="", prm="{}", **settings)
