@@ -109,7 +109,8 @@ def function(name: str) -> Callable[..., Any]:
     packet, _, overload = rest.partition(".")
     if namespace == "aten" and packet.isidentifier() and overload.isidentifier():
         found: Any = getattr(getattr(torch.ops.aten, packet, None), overload, None)
-        if found is not None and (torch.Tag.core in found.tags or name in FURTHER):
+        known = isinstance(found, torch._ops.OpOverload)
+        if known and (torch.Tag.core in found.tags or name in FURTHER):
             return found  # type: ignore[no-any-return]
     raise ExportError(f"the model uses operator {name}, which is not taken out of the sandbox")
 
