@@ -225,6 +225,50 @@ def datasets(json: Json = False) -> None:
     listing.datasets(json)
 
 
+@app.command(rich_help_panel="Check")
+def check(
+    file: Annotated[Path, typer.Argument(help="A Python file that defines a model, class Net.")],
+    task: Annotated[str, typer.Option(help="The type of problem.")] = "image-classification",
+    dataset: Annotated[str, typer.Option("--dataset", "-d", help="What to try it on.")] = "digits",
+    epochs: Annotated[int, typer.Option(help="Of the short training.")] = 1,
+    assignments: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option("--set", "-s", metavar="NAME=VALUE", help="lr, batch, transform, ..."),
+    ] = None,
+    limit: Annotated[str, typer.Option("--timeout", "-t", help="Of one stage or epoch.")] = "120",
+    cpu_timeout: Annotated[str, typer.Option(help="CPU time in all.")] = "10m",
+    memory_mb: Annotated[int, typer.Option(help="Memory of the model's process in MB.")] = 4096,
+    seed: Annotated[int, typer.Option(help="Same seed: same verdict.")] = 0,
+    novel: Annotated[
+        bool, typer.Option("--novel", help="Fail code that the model database has already.")
+    ] = False,
+    db: Database = None,
+    json: Json = False,
+) -> None:
+    """Check untrusted code in stages: policy, format, import, shapes, training, score.
+
+    None of it runs in this process: a sandbox bounds its CPU time, memory, files and network, and
+    where that cannot be had nothing runs. Exits with 1 if a stage fails.
+
+    [bold]Example[/]
+
+    automl check model.py --dataset digits --epochs 3 --json
+    """
+    from automl.ui import candidate, render
+
+    chosen = candidate.Candidate(
+        file, task, dataset, epochs, tuple(assignments or ()), seed, novel, db,
+        seconds(limit) or 0.0, seconds(cpu_timeout) or 0.0, memory_mb,
+    )  # fmt: skip
+    report = candidate.check(chosen)
+    if json:
+        render.dump(report)
+    else:
+        candidate.show(report)
+    if report["verdict"] != "passed":
+        raise typer.Exit(1)
+
+
 @app.command("check-plugin", rich_help_panel="Plugins")
 def check_plugin(
     plugin: Annotated[str, typer.Argument(help="Name or folder.")], json: Json = False
