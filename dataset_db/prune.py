@@ -26,6 +26,7 @@ from sqlalchemy import (
 from automl.core.errors import ConfigError, DatabaseError
 from automl.core.places import artifact_root
 from automl.dataset_db.engine import connect, explained, is_sqlite
+from automl.dataset_db.near_duplicates import plugins_of
 from automl.dataset_db.schema import (
     ARTIFACT,
     BENCHMARK,
@@ -48,7 +49,6 @@ from automl.dataset_db.schema import (
     STUDY_PLUGIN,
     TRIAL,
 )
-from automl.dataset_db.similar import plugins_of
 from automl.dataset_db.types import now
 
 OF_TRIAL = (SCORE, EVALUATION, ARTIFACT, EXPORT, PROBE, FLAG)

@@ -223,11 +223,12 @@ def same_code(code: str, db: str | None) -> list[str]:
     """
     from sqlalchemy import select
 
-    from automl.dataset_db.catalogue import normalised
     from automl.dataset_db.engine import reading
+    from automl.dataset_db.fingerprints import fingerprint
     from automl.dataset_db.schema import CODE
 
-    query = select(CODE.c.sha256).where(CODE.c.normalised == normalised(code)).limit(100)
+    normalised = fingerprint([code])[0].normalised
+    query = select(CODE.c.sha256).where(CODE.c.normalised == normalised).limit(100)
     with reading(db) as connection:
         return [f"code {sha256[:12]}" for (sha256,) in connection.execute(query)]
 

@@ -208,7 +208,7 @@ def serve(db: str | None, *, allow_search: bool) -> None:
     """Answer on standard input and output until the client hangs up."""
     questions, searches = Questions(db), Searches(db)
     server = MCPServer("automl", instructions=INSTRUCTIONS, log_level="WARNING")
-    reading = [
+    reading: list[Callable[..., Answer]] = [
         *(questions.studies, questions.models, questions.model, questions.best),
         *(questions.leaderboard, questions.curves, questions.similar_code),
         *(questions.database, questions.plugins),
@@ -217,7 +217,8 @@ def serve(db: str | None, *, allow_search: bool) -> None:
         annotations = ToolAnnotations(read_only_hint=True, open_world_hint=False)
         server.tool(annotations=annotations)(told(question))
     if allow_search:
-        for tool in (searches.start_search, searches.search_result):
+        changing: list[Callable[..., Answer]] = [searches.start_search, searches.search_result]
+        for tool in changing:
             server.tool(annotations=ToolAnnotations(read_only_hint=False))(told(tool))
     try:
         server.run("stdio")

@@ -20,7 +20,7 @@ from alembic.script import ScriptDirectory
 from automl.core.errors import DatabaseError
 from automl.core.record import TrialEnd
 from automl.dataset_db import engine as opening
-from automl.dataset_db import query, similar
+from automl.dataset_db import near_duplicates, query
 from automl.dataset_db.schema import STUDY, TRIAL
 from automl.dataset_db.store import Store
 from automl.dataset_db.tables import METADATA
@@ -193,7 +193,7 @@ def test_from_every_earlier_revision_with_data(db: str, spec, start, earlier: st
         assert store.create_study(spec) == study + 1
         with store.engine.connect() as connection:
             assert set(connection.execute(sqlalchemy.select(TRIAL.c.dataset_id)).scalars()) == {1}
-    assert similar.duplicates(db)["networks"] == 1  # texts of then have no fingerprint yet
+    assert near_duplicates.duplicates(db)["networks"] == 1  # texts of then have no fingerprint yet
 
 
 def test_a_migration_that_fails_changes_nothing(db: str, spec, newer) -> None:
