@@ -31,6 +31,7 @@ from automl.dataset_db.schema import (
     PLUGIN,
     PROBE,
     SCORE,
+    SOURCE,
     STUDY,
     STUDY_PLUGIN,
     TRIAL,
@@ -61,6 +62,9 @@ STUDY_COLUMNS = (
     STUDY.c.created_at,
     STUDY.c.active_at,
     STUDY.c.finished_at,
+    SOURCE.c.name.label("source"),
+    SOURCE.c.licence,
+    SOURCE.c.origin,
 )
 TRIAL_COLUMNS = (
     TRIAL.c.id,
@@ -100,8 +104,9 @@ def rows(connection: Connection, query: Select[Any]) -> list[Row]:
 
 
 def study_query() -> Select[Any]:
-    """Studies with the name of their dataset."""
-    return select(*STUDY_COLUMNS, STUDY.c.owner).select_from(STUDIES)
+    """Studies with the name of their dataset and, if they were imported, of their source."""
+    imported = STUDIES.outerjoin(SOURCE, SOURCE.c.id == STUDY.c.source_id)
+    return select(*STUDY_COLUMNS, STUDY.c.owner).select_from(imported)
 
 
 def honest(row: Row) -> Row:
@@ -166,6 +171,11 @@ def whole_study(connection: Connection, number: int) -> Row:
         "plugins": [about_plugin(connection, key) for key in entrants(connection, number).values()],
         "environment": connection.execute(facts).scalar_one(),
     }
+
+
+def own_split(kind: str) -> str:
+    """The split that the objective of a study was measured on: imports publish test scores."""
+    return "test" if kind == "import" else "valid"
 
 
 def about_plugin(connection: Connection, plugin_id: int) -> Row:
@@ -246,7 +256,8 @@ def trial(reference: str | int, db: str | None = None, *, code: bool = False) ->
         row |= about_plugin(connection, plugin_id)
         if code:
             row["code"] = plugin_code(connection, plugin_id)
-    keep = ("dataset", "problem", "metric", "goal", "unit")
+    keep = ("dataset", "problem", "metric", "goal", "unit", "source", "licence", "origin")
+    row["split"] = own_split(about["kind"])
     return {**row, **{key: about[key] for key in keep}, "settings": about["settings"]}
 
 

@@ -209,11 +209,17 @@ def show(
     return query.trial(resolve(reference, plugin, db), db, code=code)
 
 
-def leaderboard(dataset: str | None = None, *, db: str | None = None) -> Row:
+def leaderboard(
+    dataset: str | None = None,
+    *,
+    metric: str | None = None,
+    limit: int = 100,
+    db: str | None = None,
+) -> Row:
     """The best model of each plugin on a dataset, by default that of the latest search."""
     from automl.dataset_db import ranking
 
-    return ranking.leaderboard(dataset, db)
+    return ranking.leaderboard(dataset, db, metric=metric, limit=limit)
 
 
 def claims(plugin: str | None = None, *, db: str | None = None) -> list[Row]:

@@ -227,8 +227,8 @@ def same_code(code: str, db: str | None) -> list[str]:
     from automl.dataset_db.fingerprints import fingerprint
     from automl.dataset_db.schema import CODE
 
-    normalised = fingerprint([code])[0].normalised
-    query = select(CODE.c.sha256).where(CODE.c.normalised == normalised).limit(100)
+    mine = fingerprint([code])[0].normalised
+    query = select(CODE.c.sha256).where(CODE.c.normalised == mine).limit(100)
     with reading(db) as connection:
         return [f"code {sha256[:12]}" for (sha256,) in connection.execute(query)]
 

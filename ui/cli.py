@@ -402,13 +402,18 @@ def leaderboard(
         Optional[str],  # noqa: UP045
         typer.Argument(help="A dataset's name; by default that of the latest search."),
     ] = None,
+    metric: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Rank by this objective. Default: that of the latest search."),
+    ] = None,
+    limit: Annotated[int, typer.Option(help="How many at most, the best first.")] = 100,
     db: Database = None,
     json: Json = False,
 ) -> None:
-    """Rank the papers on a dataset: the best model of each plugin over all searches."""
+    """Rank the papers on a dataset: the best model of each plugin, imported networks included."""
     from automl.ui import actions, render
 
-    render.leaderboard(actions.leaderboard(dataset, db=db), json)
+    render.leaderboard(actions.leaderboard(dataset, metric=metric, limit=limit, db=db), json)
 
 
 @app.command(rich_help_panel="Models")
