@@ -10,6 +10,7 @@ import typer
 
 from automl.core.errors import AutoMLError, BudgetError
 from automl.ui.importing import import_commands
+from automl.ui.models import models
 from automl.ui.options import Database, Json
 
 app = typer.Typer(
@@ -23,6 +24,7 @@ app = typer.Typer(
 )
 db_commands = typer.Typer(help="Look after the model database.", no_args_is_help=True)
 app.add_typer(db_commands, name="db")
+app.command(rich_help_panel="Models")(models)
 db_commands.add_typer(import_commands, name="import")
 
 PluginOption = Annotated[
