@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import psutil
 import sqlalchemy
@@ -19,6 +19,7 @@ from automl.core.errors import DatabaseError, MissingExtra
 from automl.core.places import Places
 from automl.dataset_db.types import dumps, loads
 
+Db: TypeAlias = str | Path | Engine | None  # a file, a URL, one that is open, or the default
 REVISIONS = ("0001", "0002", "0003")  # those in migrations/versions, oldest first; a test compares
 MIGRATIONS = Path(__file__).parent / "migrations"
 VERSION_TABLE = "automl_version"  # not Alembic's own, which another program may have here
@@ -320,15 +321,22 @@ def explained(url: sqlalchemy.URL) -> Iterator[None]:
 
 
 @contextmanager
-def reading(db: str | Path | None = None) -> Iterator[Connection]:
+def reading(db: Db = None) -> Iterator[Connection]:
     """A read-only connection in one transaction (one state of the data), closed afterwards.
+
+    An open engine (``connect(..., write=False)``) lends one of its connections and stays open: a
+    server that asks often neither opens the database nor checks its schema each time.
 
     Raises:
         DatabaseError, MissingExtra: see ``connect``.
     """
+    if isinstance(db, Engine):
+        with explained(db.url), db.connect() as connection:
+            yield connection
+        return
     engine = connect(db, write=False)
     try:
-        with explained(engine.url), engine.connect() as connection:
+        with reading(engine) as connection:
             yield connection
     finally:
         engine.dispose()

@@ -2,8 +2,8 @@
 
 Rows are plain dictionaries: JSON-able but for times, which are aware ``datetime`` in UTC. Lists
 read narrow rows; code, curves and files are fetched for one model at a time. Every function takes
-``db``, a file or URL; by default AUTOML_DB, else ``./automl.db``. All raise ``DatabaseError`` if
-there is no readable database.
+``db``: a file, a URL, or an engine that ``engine.connect`` opened; by default AUTOML_DB, else
+``./automl.db``. All raise ``DatabaseError`` if there is no readable database.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, func, select, text
+from sqlalchemy import ColumnElement, Connection, Engine, Select, func, select, text
 
 from automl.core.errors import UnknownName, did_you_mean
 from automl.core.places import artifact_root
 from automl.dataset_db.catalogue import entrants, plugin_code, plugin_facts
-from automl.dataset_db.engine import REVISIONS, database_url, reading, shown
+from automl.dataset_db.engine import REVISIONS, Db, database_url, reading, shown
 from automl.dataset_db.owner import alive
 from automl.dataset_db.schema import (
     ARTIFACT,
@@ -113,7 +113,7 @@ def honest(row: Row) -> Row:
 
 
 def studies(
-    db: str | None = None,
+    db: Db = None,
     *,
     plugin: str | None = None,
     dataset: str | None = None,
@@ -142,7 +142,7 @@ def takes_part(plugin: str) -> ColumnElement[bool]:
     return STUDY.c.id.in_(mine.where(PLUGIN.c.name == plugin))
 
 
-def study(number: int, db: str | None = None) -> Row:
+def study(number: int, db: Db = None) -> Row:
     """One study with its settings, space, metrics, plugins and environment.
 
     Raises:
@@ -176,7 +176,7 @@ def about_plugin(connection: Connection, plugin_id: int) -> Row:
 
 def trials(
     study: int,
-    db: str | None = None,
+    db: Db = None,
     *,
     states: Sequence[str] = (),
     order: str = "best",
@@ -192,7 +192,7 @@ def trials(
 
 
 def curves(
-    study: int, db: str | None = None, *, metric: str, split: str = "valid"
+    study: int, db: Db = None, *, metric: str, split: str = "valid"
 ) -> dict[int, list[tuple[int, float]]]:
     """What the trials of a study reported: number -> [(step, value), ...]."""
     query = (
@@ -228,7 +228,7 @@ def trial_place(reference: str | int) -> list[ColumnElement[bool]]:
     return [TRIAL.c.study_id == study, TRIAL.c.number == number]
 
 
-def trial(reference: str | int, db: str | None = None, *, code: bool = False) -> Row:
+def trial(reference: str | int, db: Db = None, *, code: bool = False) -> Row:
     """Everything on record about one trial, given as ``STUDY/NUMBER`` or by its id.
 
     ``code`` adds its plugin's texts by file name.
@@ -297,7 +297,7 @@ def parts(connection: Connection, trial_id: int) -> Row:
     }
 
 
-def exports(reference: str | int, db: str | None = None) -> list[Row]:
+def exports(reference: str | int, db: Db = None) -> list[Row]:
     """The exports of a trial with their benchmarks, the oldest first.
 
     Raises:
@@ -319,7 +319,7 @@ def exports_of(connection: Connection, trial_id: int) -> list[Row]:
 
 
 def best(
-    db: str | None = None,
+    db: Db = None,
     *,
     plugin: str | None = None,
     dataset: str | None = None,
@@ -380,7 +380,7 @@ def nothing_complete(
     )
 
 
-def claims(db: str | None = None, *, plugin: str | None = None) -> list[Row]:
+def claims(db: Db = None, *, plugin: str | None = None) -> list[Row]:
     """The latest verdict on each claim, with its bars, runs and the command behind it."""
     latest = select(func.max(CLAIM.c.id)).group_by(CLAIM.c.plugin, CLAIM.c.claim, CLAIM.c.scale)
     query = select(CLAIM).where(CLAIM.c.id.in_(latest)).order_by(CLAIM.c.plugin, CLAIM.c.id)
@@ -390,9 +390,9 @@ def claims(db: str | None = None, *, plugin: str | None = None) -> list[Row]:
         return rows(connection, query)
 
 
-def info(db: str | None = None) -> Row:
+def info(db: Db = None) -> Row:
     """Where the database is, its schema's revision, what it holds and how many bytes."""
-    url = database_url(db)
+    url = db.url if isinstance(db, Engine) else database_url(db)
     with reading(db) as connection:
         tables = (STUDY, TRIAL, SCORE, ARTIFACT, EXPORT, CLAIM)
         counts = {
