@@ -15,7 +15,7 @@ import sqlalchemy
 from sqlalchemy import Connection, Engine, event, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
-from automl.core.errors import DatabaseError, MissingExtra
+from automl.core.errors import DatabaseError, MissingExtra, QueryTimeout
 from automl.core.places import Places
 from automl.dataset_db.types import dumps, loads
 
@@ -43,6 +43,7 @@ ADVICE = {
     "password": "correct the user and password of the URL",
     "permission denied": "ask for the right to use it",
 }
+OUT_OF_TIME = ("interrupted", "statement timeout")
 
 
 def database_url(db: str | Path | None = None) -> sqlalchemy.URL:
@@ -316,6 +317,10 @@ def explained(url: sqlalchemy.URL) -> Iterator[None]:
         cause = str(getattr(error, "orig", None) or error).strip()
         advice = next((text for word, text in ADVICE.items() if word in cause), "")
         cause = cause.splitlines()[0] if cause else type(error).__name__
+        if any(word in cause for word in OUT_OF_TIME):
+            raise QueryTimeout(
+                f"database {shown(url)}: the question takes too long; filter it, or ask for less"
+            ) from error
         sentence = f"database {shown(url)}: {cause}"
         raise DatabaseError(f"{sentence}; {advice}" if advice else sentence) from error
 
