@@ -34,3 +34,10 @@ def insert_rows(
     with cursor.copy(f"COPY {table.name} ({names}) FROM STDIN") as copy:
         for row in rows:
             copy.write_row(row)
+
+
+def analyse(connection: Connection) -> None:
+    """Let the database count what its indexes hold: it then chooses well among them."""
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql("PRAGMA analysis_limit=1000")  # a sample tells enough
+    connection.exec_driver_sql("ANALYZE")

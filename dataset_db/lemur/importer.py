@@ -13,7 +13,7 @@ from zlib import crc32
 from sqlalchemy import Connection, Engine, delete, func, insert, select, update
 
 from automl.core.errors import DatabaseError
-from automl.dataset_db.bulk import insert_rows, reserve
+from automl.dataset_db.bulk import analyse, insert_rows, reserve
 from automl.dataset_db.catalogue import put, sha256
 from automl.dataset_db.engine import connect, transaction
 from automl.dataset_db.lemur import networks
@@ -87,7 +87,7 @@ def sort_statistics(found: Layout, path: str, parts: list[str]) -> None:
         if place_of(parts[-2]) is None:
             found.aside.append((path, "folder is not task_dataset_metric_network"))
         elif parts[-1].removesuffix(".json").isdecimal():
-            found.folders["/".join(parts[:-1])].append(path)
+            found.folders[path.rpartition("/")[0]].append(path)
         else:
             found.aside.append((path, "file is not named by an epoch"))
     else:
@@ -155,6 +155,7 @@ class Importer:
             counts = self.counted(connection)
             row = update(SOURCE).where(SOURCE.c.id == self.source)
             connection.execute(row.values(state="complete", counts=counts))
+            analyse(connection)
         return {"source": self.name, "changed": changed, **counts}
 
     def put_source(self, connection: Connection) -> int:

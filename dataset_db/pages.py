@@ -1,0 +1,233 @@
+"""Models in pages of plain rows: filtered, ordered, the best of each network, with their code.
+
+A page of the best costs the same wherever it is: it starts where the page before ended.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Select, func, literal, select, tuple_
+
+from automl.core.errors import ConfigError
+from automl.dataset_db.engine import reading
+from automl.dataset_db.filters import COLUMNS, Where, conditions, unknown
+from automl.dataset_db.parts import codes, evaluations_of, series_of
+from automl.dataset_db.query import MODELS, Row, rows
+from automl.dataset_db.schema import PAPER, PLUGIN, SOURCE, STUDY, TRIAL
+
+LAST = 2.0**62  # stands for a missing number, so that it comes last
+COUNTS = ("step", "parameters", "macs", "bytes")
+ORDERS: dict[str, ColumnElement[Any]] = {  # ascending; what is missing comes last
+    "objective": TRIAL.c.cost,
+    "trial_id": TRIAL.c.id,
+    **{name: func.coalesce(TRIAL.c[name], LAST) for name in ("seconds", *COUNTS)},
+}
+DESCENDING: dict[str, ColumnElement[Any]] = {
+    "objective": func.coalesce(TRIAL.c.objective, -LAST),
+    "trial_id": TRIAL.c.id,
+    **{name: func.coalesce(TRIAL.c[name], -LAST) for name in ("seconds", *COUNTS)},
+}
+UNIQUE = {"plugin": PLUGIN.c.name, "family": PLUGIN.c.family, "study": TRIAL.c.study_id}
+EVERYTHING = MODELS.join(PAPER, PAPER.c.id == PLUGIN.c.paper_id).outerjoin(
+    SOURCE, SOURCE.c.id == STUDY.c.source_id
+)
+NAMES = ("plugin", "family", "dataset", "problem", "source", "study")  # filters with a name
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which models, in which order.
+
+    Attributes:
+        where: Filters, see ``filters``.
+        states: Of the trials.
+        unique: ``"plugin"``, ``"family"`` or ``"study"``: the best of each, by dataset and metric.
+        order_by: One of ``ORDERS``; ``"objective"`` is the best first, the others the smallest.
+        descending: The largest first; of the objective the largest value, whatever its goal.
+        limit: The length of a page; ``None`` is everything.
+        after: ``next`` of the page before.
+    """
+
+    where: Where
+    states: str | Sequence[str] = ("complete",)
+    unique: str | None = None
+    order_by: str = "objective"
+    descending: bool = False
+    limit: int | None = 1000
+    after: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.order_by not in ORDERS:
+            raise ConfigError(unknown("order", self.order_by, ORDERS))
+        if self.unique is not None and self.unique not in UNIQUE:
+            raise ConfigError(unknown("unique", self.unique, UNIQUE))
+        if self.limit is not None and self.limit < 1:
+            raise ConfigError(f"limit={self.limit} must be at least 1, or None for everything")
+
+    @property
+    def order(self) -> ColumnElement[Any]:
+        """What the rows are ordered by."""
+        return (DESCENDING if self.descending else ORDERS)[self.order_by]
+
+    def met(self, connection: Connection) -> list[ColumnElement[bool]]:
+        """The conditions on trials, without where the page starts."""
+        listed = [self.states] if isinstance(self.states, str) else list(self.states)
+        state = TRIAL.c.state
+        found = [state == listed[0] if len(listed) == 1 else state.in_(listed)]
+        return found + conditions(connection, self.where)
+
+    def ranked(self, connection: Connection) -> Select[Any]:
+        """The ids of the page's trials and one more, in order; by trials alone if possible."""
+        chosen = self.met(connection)
+        if self.unique is not None:
+            chosen = [TRIAL.c.id.in_(self.first_of_each(chosen))]
+        if self.after is not None:
+            chosen.append(self.beyond(self.after))
+        query = select(TRIAL.c.id).where(*chosen)
+        if self.limit is None:
+            return query
+        return self.sorted(query).limit(self.limit + 1)
+
+    def first_of_each(self, chosen: list[ColumnElement[bool]]) -> Select[Any]:
+        """The ids of the best trial of each network (or family, or study) by dataset and metric."""
+        assert self.unique is not None
+        of = (UNIQUE[self.unique], TRIAL.c.dataset_id, STUDY.c.metric)
+        place = func.row_number().over(partition_by=of, order_by=(TRIAL.c.cost, TRIAL.c.id))
+        joined = TRIAL.join(STUDY, STUDY.c.id == TRIAL.c.study_id).join(
+            PLUGIN, PLUGIN.c.id == TRIAL.c.plugin_id
+        )
+        counted = select(TRIAL.c.id, place.label("place")).select_from(joined).where(*chosen)
+        inner = counted.subquery()
+        return select(inner.c.id).where(inner.c.place == 1)
+
+    def sorted(self, query: Select[Any]) -> Select[Any]:
+        """A query over trials, in order."""
+        if self.descending:
+            return query.order_by(self.order.desc(), TRIAL.c.id.desc())
+        return query.order_by(self.order, TRIAL.c.id)
+
+    def beyond(self, after: str) -> ColumnElement[bool]:
+        """The condition that a row comes after the page that ended with ``after``.
+
+        Raises:
+            ConfigError: if it is not the mark of such a page.
+        """
+        name = self.mark_name
+        try:
+            told, last, key = json.loads(after)
+            last, key = float(last), int(key)
+            good = told == name and not math.isnan(last)
+        except (ValueError, TypeError, OverflowError):
+            good = False
+        if not good:
+            raise ConfigError(
+                f"after={after!r} marks no page ordered by {name}; use `next` of the page before"
+            )
+        place, mark = tuple_(self.order, TRIAL.c.id), tuple_(literal(last), literal(key))
+        return place < mark if self.descending else place > mark
+
+    @property
+    def mark_name(self) -> str:
+        """What a page's mark says of its order."""
+        return f"-{self.order_by}" if self.descending else self.order_by
+
+
+def selection(given: dict[str, Any], where: Where | None, **options: Any) -> Selection:
+    """A selection of filters that have a name of their own and others."""
+    named = {name: value for name, value in given.items() if value is not None}
+    return Selection({**(where or {}), **named}, **options)
+
+
+def chosen_columns(columns: Sequence[str] | None, config: bool) -> list[str]:
+    """The columns asked for.
+
+    Raises:
+        ConfigError: if one does not exist.
+    """
+    if columns is None:
+        return [name for name in COLUMNS if config or name != "config"]
+    for name in columns:
+        if name not in COLUMNS:
+            raise ConfigError(unknown("column", name, COLUMNS))
+    return list(columns)
+
+
+def fetch(
+    connection: Connection, chosen: Selection, wanted: Sequence[str]
+) -> tuple[list[Row], str | None]:
+    """The rows of a page, with ``_id`` and ``_plugin``, and the mark of the page after it."""
+    keys = [TRIAL.c.id.label("_id"), chosen.order.label("_order"), PLUGIN.c.id.label("_plugin")]
+    query = select(*(COLUMNS[name].label(name) for name in wanted), *keys).select_from(EVERYTHING)
+    ids = chosen.ranked(connection).subquery()
+    found = rows(connection, chosen.sorted(query.where(TRIAL.c.id.in_(select(ids.c.id)))))
+    mark = None
+    if chosen.limit is not None and len(found) > chosen.limit:
+        found = found[: chosen.limit]
+        mark = json.dumps([chosen.mark_name, found[-1]["_order"], found[-1]["_id"]])
+    for row in found:
+        del row["_order"]
+    return found, mark
+
+
+def model_page(  # noqa: PLR0913  filters and parts, all by keyword
+    db: Any = None,
+    *,
+    plugin: str | None = None,
+    family: str | None = None,
+    dataset: str | None = None,
+    problem: str | None = None,
+    source: str | None = None,
+    study: int | None = None,
+    where: Where | None = None,
+    columns: Sequence[str] | None = None,
+    code: bool = False,
+    curves: bool = False,
+    evaluations: bool = False,
+    **options: Any,
+) -> dict[str, Any]:
+    """A page of models as plain rows: ``{"rows": [...], "next": mark or None, "code": {...}}``.
+
+    Takes what ``frames.models`` takes. ``code`` has the texts of each network once, by
+    ``code_hash`` and file name, and each row its ``code_hash``; ``curves`` and ``evaluations``
+    are parts of the rows.
+
+    Raises:
+        ConfigError: if a filter, a column, an order or a limit makes no sense.
+        DatabaseError: if there is no readable database.
+    """
+    given = dict(zip(NAMES, (plugin, family, dataset, problem, source, study), strict=True))
+    chosen = selection(given, where, **options)
+    wanted = chosen_columns(columns, config=True)
+    if code and "code_hash" not in wanted:
+        wanted.append("code_hash")
+    with reading(db) as connection:
+        found, mark = fetch(connection, chosen, wanted)
+        texts: dict[str, dict[str, str]] = {}
+        if code:
+            hashes = {row["_plugin"]: row["code_hash"] for row in found}
+            texts = {hashes[key]: files for key, files in codes(connection, set(hashes)).items()}
+        add_series(connection, found, curves=curves, evaluations=evaluations)
+    for row in found:
+        del row["_id"], row["_plugin"]
+    return {"rows": found, "next": mark, **({"code": texts} if code else {})}
+
+
+def add_series(
+    connection: Connection, found: list[Row], *, curves: bool, evaluations: bool
+) -> list[str]:
+    """Add curves and evaluations to rows; return the names of the columns added."""
+    keys = [row["_id"] for row in found]
+    extra: dict[str, dict[int, Any]] = {}
+    if curves:
+        extra["curves"] = series_of(connection, keys)
+    if evaluations:
+        extra["evaluations"] = evaluations_of(connection, keys)
+    for name, values in extra.items():
+        for row in found:
+            row[name] = values.get(row["_id"], {} if name == "curves" else [])
+    return list(extra)
