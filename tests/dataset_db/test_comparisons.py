@@ -148,7 +148,7 @@ def test_neighbours_are_alike_by_their_code(filled: str) -> None:
         "code_hash": comparisons.similar(filled, text=LONG)[0]["code_hash"],
     }
     assert comparisons.similar(filled, anchor="cnn-1", band=(0.99, 1.0)) == []
-    assert len(comparisons.similar(filled, anchor="cnn-1", band=(0, 0.5))) == 4
+    assert len(comparisons.similar(filled, anchor="cnn-1", band=(0, 0.5))) == 5
     with pytest.raises(UnknownName, match="Did you mean 'cnn-1'"):
         comparisons.similar(filled, anchor="cnn-l")
     for wrong in ({}, {"anchor": "mlp", "text": "x"}, {"anchor": "mlp", "band": "huge"}):
@@ -189,4 +189,4 @@ def test_what_was_published_beside_the_records(filled: str) -> None:
     first = origins.flags(filled, limit=3)
     second = origins.flags(filled, limit=3, after=first[-1]["id"])
     assert len({row["id"] for row in first + second}) == 6
-    assert origins.counted(filled) == [{"source": "lemur-9.9.9", "studies": 7, "trials": 17}]
+    assert origins.counted(filled) == [{"source": "lemur-9.9.9", "studies": 7, "trials": 19}]
