@@ -11,6 +11,7 @@ from automl.dataset_db.engine import connect, transaction
 from automl.dataset_db.schema import STUDY, TRIAL
 
 LONGEST = 200  # characters
+ARTICLE = {"claim": "a claim", "import": "an import"}
 
 
 def rename_study(number: int, name: str, db: str | Path | None = None) -> None:
@@ -39,7 +40,8 @@ def label_trial(trial: int, label: str, db: str | Path | None = None) -> None:
 
     Raises:
         UnknownName: if there is no such trial.
-        StudyError: if it belongs to a claim, whose evidence is told apart by labels.
+        StudyError: if it is no trial of a search: labels tell the sides of a claim apart, and
+            keep the names that imported trials were published under.
         ConfigError: if the label is too long or not printable.
         DatabaseError: if the database cannot be written.
     """
@@ -47,10 +49,11 @@ def label_trial(trial: int, label: str, db: str | Path | None = None) -> None:
     engine = connect(db, write=True)
     try:
         with transaction(engine) as connection:
-            if kind_of_study(connection, trial) == "claim":
+            kind = kind_of_study(connection, trial)
+            if kind != "search":
                 raise StudyError(
-                    f"trial {trial} is evidence of a claim, where labels tell the sides apart: "
-                    "label a trial of a search"
+                    f"trial {trial} is of {ARTICLE[kind]}, which relies on its labels: label a "
+                    "trial of a search"
                 )
             connection.execute(update(TRIAL).where(TRIAL.c.id == trial).values(label=label))
     finally:

@@ -11,6 +11,7 @@ import typer
 from automl.core.errors import AutoMLError, BudgetError
 from automl.ui.importing import import_commands
 from automl.ui.options import Database, Json
+from automl.ui.serving import serve
 
 app = typer.Typer(
     name="automl",
@@ -458,6 +459,9 @@ def ui(
     from automl.ui import actions
 
     raise typer.Exit(actions.ui(port, browser, db=db))
+
+
+app.command(rich_help_panel="Look")(serve)
 
 
 @app.command(rich_help_panel="Look")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -36,10 +36,10 @@ def plain(value: Any) -> Any:
     Raises:
         TypeError: if it stands for nothing.
     """
-    if isinstance(value, datetime):  # a subclass, such as a Timestamp of pandas
-        return value.astimezone(UTC).isoformat().replace("+00:00", "Z") if value == value else None
     if type(value).__name__ in ("NAType", "NaTType"):
         return None
+    if isinstance(value, datetime):  # a subclass, such as a Timestamp of pandas
+        return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
     if isinstance(value, set | frozenset):
         return sorted(value)
     if isinstance(value, Mapping):
@@ -65,9 +65,3 @@ def packed(value: Any, headers: Headers, *, most: int, cache: str = CHECK_AGAIN)
         body = gzip.compress(body, COMPRESSION, mtime=0)
         told["content-encoding"] = "gzip"
     return Response(body, headers=told, media_type=JSON)
-
-
-def lines(rows: Iterable[Any]) -> Iterator[bytes]:
-    """Newline-delimited JSON."""
-    for row in rows:
-        yield encode(row) + b"\n"
