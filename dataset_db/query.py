@@ -13,11 +13,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Engine, Select, func, select, text
+from sqlalchemy import ColumnElement, Connection, Engine, Select, bindparam, func, select, text
 
 from automl.core.errors import UnknownName, did_you_mean
 from automl.core.places import artifact_root
-from automl.dataset_db.catalogue import entrants, plugin_code, plugin_facts
+from automl.dataset_db.catalogue import PAPER_FACTS, plugin_code
 from automl.dataset_db.engine import REVISIONS, Db, database_url, reading, shown
 from automl.dataset_db.owner import alive
 from automl.dataset_db.schema import (
@@ -28,6 +28,7 @@ from automl.dataset_db.schema import (
     ENVIRONMENT,
     EVALUATION,
     EXPORT,
+    PAPER,
     PLUGIN,
     PROBE,
     SCORE,
@@ -91,12 +92,52 @@ TRIALS = TRIAL.join(PLUGIN, PLUGIN.c.id == TRIAL.c.plugin_id)
 MODELS = STUDIES.join(TRIAL, TRIAL.c.study_id == STUDY.c.id).join(
     PLUGIN, PLUGIN.c.id == TRIAL.c.plugin_id
 )
+PLUGIN_COLUMNS = (
+    PLUGIN.c.name.label("plugin"),
+    PLUGIN.c.version.label("plugin_version"),
+    *(PAPER.c[name].label(f"paper_{name}") for name in PAPER_FACTS),
+)
+# Of one study or trial, and made once: building a query takes longer than these take to run.
+WHOLE_STUDY = (
+    select(*STUDY_COLUMNS, STUDY.c.owner, STUDY.c.settings, STUDY.c.space, STUDY.c.metrics)
+    .add_columns(ENVIRONMENT.c.facts.label("environment"))
+    .select_from(STUDIES.join(ENVIRONMENT, ENVIRONMENT.c.id == STUDY.c.environment_id))
+    .where(STUDY.c.id == bindparam("study"))
+)
+ENTRANTS = (
+    select(*PLUGIN_COLUMNS)
+    .select_from(PLUGIN.join(PAPER, PAPER.c.id == PLUGIN.c.paper_id))
+    .join(STUDY_PLUGIN, STUDY_PLUGIN.c.plugin_id == PLUGIN.c.id)
+    .where(STUDY_PLUGIN.c.study_id == bindparam("study"))
+    .order_by(PLUGIN.c.name)
+)
+WHOLE_TRIAL = select(
+    *TRIAL_COLUMNS,
+    *PLUGIN_COLUMNS[1:],
+    TRIAL.c.plugin_id,
+    DATASET.c.name.label("dataset"),
+    *(DATASET.c.problem, STUDY.c.metric, STUDY.c.goal, STUDY.c.unit, STUDY.c.settings),
+).select_from(MODELS.join(PAPER, PAPER.c.id == PLUGIN.c.paper_id))
+SERIES = (
+    select(SCORE.c.split, SCORE.c.metric, SCORE.c.step, SCORE.c.value)
+    .where(SCORE.c.trial_id == bindparam("trial"))
+    .order_by(SCORE.c.step)
+)
+EVALUATIONS, ARTIFACTS, EXPORTS, PROBES = (
+    select(*columns).where(table.c.trial_id == bindparam("trial")).order_by(table.c.id)
+    for table, columns in (
+        (EVALUATION, [EVALUATION.c[n] for n in ("dataset", "split", "metric", "value", "reason")]),
+        (ARTIFACT, [*ARTIFACT.c]),
+        (EXPORT, [*EXPORT.c]),
+        (PROBE, [PROBE.c[n] for n in ("probe", "name", "value")]),
+    )
+)
 COMPLETE = (TRIAL.c.state == "complete", TRIAL.c.objective.is_not(None))
 
 
-def rows(connection: Connection, query: Select[Any]) -> list[Row]:
-    """The result of a query as dictionaries."""
-    return [dict(row._mapping) for row in connection.execute(query)]
+def rows(connection: Connection, query: Select[Any], **values: Any) -> list[Row]:
+    """The result of a query, with values for its parameters, as dictionaries."""
+    return [dict(row._mapping) for row in connection.execute(query, values)]
 
 
 def study_query() -> Select[Any]:
@@ -154,24 +195,19 @@ def study(number: int, db: Db = None) -> Row:
 
 def whole_study(connection: Connection, number: int) -> Row:
     """See ``study``."""
-    more = (STUDY.c.settings, STUDY.c.space, STUDY.c.metrics, STUDY.c.environment_id)
-    query = study_query().add_columns(*more)
-    found = rows(connection, query.where(STUDY.c.id == number))
+    found = rows(connection, WHOLE_STUDY, study=number)
     if not found:
         raise UnknownName(f"there is no study {number}; `automl studies` lists them")
     row = honest(found[0])
-    facts = select(ENVIRONMENT.c.facts).where(ENVIRONMENT.c.id == row.pop("environment_id"))
-    return {
-        **row,
-        "plugins": [about_plugin(connection, key) for key in entrants(connection, number).values()],
-        "environment": connection.execute(facts).scalar_one(),
-    }
+    environment = row.pop("environment")
+    plugins = [about_plugin(row) for row in rows(connection, ENTRANTS, study=number)]
+    return {**row, "plugins": plugins, "environment": environment}
 
 
-def about_plugin(connection: Connection, plugin_id: int) -> Row:
-    """Name, version and paper of a plugin."""
-    facts = plugin_facts(connection, plugin_id)
-    return dict(zip(("plugin", "plugin_version", "paper"), facts, strict=True))
+def about_plugin(row: Row) -> Row:
+    """Name, version and paper of a plugin, taken from a row that has ``PLUGIN_COLUMNS``."""
+    paper = {name: row[f"paper_{name}"] for name in PAPER_FACTS}
+    return {"plugin": row["plugin"], "plugin_version": row["plugin_version"], "paper": paper}
 
 
 def trials(
@@ -237,17 +273,25 @@ def trial(reference: str | int, db: Db = None, *, code: bool = False) -> Row:
         UnknownName: if there is no such trial.
     """
     with reading(db) as connection:
-        row = narrow_trial(connection, reference)
-        about = whole_study(connection, row["study"])
+        found = rows(connection, WHOLE_TRIAL.where(*trial_place(reference)))
+        if not found:
+            raise no_trial(reference)
+        (row,) = found
+        plugin_id = row.pop("plugin_id")
+        row |= about_plugin(row)
+        for name in PAPER_FACTS:
+            del row[f"paper_{name}"]
         row["reference"] = f"{row['study']}/{row['number']}"
         row |= parts(connection, row["id"])
-        place = select(TRIAL.c.plugin_id).where(TRIAL.c.id == row["id"])
-        plugin_id = connection.execute(place).scalar_one()
-        row |= about_plugin(connection, plugin_id)
         if code:
             row["code"] = plugin_code(connection, plugin_id)
-    keep = ("dataset", "problem", "metric", "goal", "unit")
-    return {**row, **{key: about[key] for key in keep}, "settings": about["settings"]}
+    return row
+
+
+def no_trial(reference: str | int) -> UnknownName:
+    """The error about a trial that does not exist."""
+    study = str(reference).partition("/")[0] if isinstance(reference, str) else "STUDY"
+    return UnknownName(f"there is no trial {reference}; `automl trials {study}` lists a study's")
 
 
 def narrow_trial(connection: Connection, reference: str | int) -> Row:
@@ -259,41 +303,26 @@ def narrow_trial(connection: Connection, reference: str | int) -> Row:
     query = select(*TRIAL_COLUMNS).select_from(TRIALS)
     found = rows(connection, query.where(*trial_place(reference)))
     if not found:
-        study = str(reference).partition("/")[0] if isinstance(reference, str) else "STUDY"
-        raise UnknownName(f"there is no trial {reference}; `automl trials {study}` lists a study's")
+        raise no_trial(reference)
     return found[0]
 
 
 def parts(connection: Connection, trial_id: int) -> Row:
     """What hangs on a trial: curves, evaluations, files, exports with latency, probes."""
-
-    def of(table: Any, *columns: Any) -> list[Row]:
-        query = select(*(columns or table.c)).where(table.c.trial_id == trial_id)
-        return rows(connection, query.order_by(table.c.id))
-
     curve: dict[str, dict[str, list[list[float]]]] = {}
-    series = select(SCORE.c.split, SCORE.c.metric, SCORE.c.step, SCORE.c.value)
-    ordered = series.where(SCORE.c.trial_id == trial_id).order_by(SCORE.c.step)
-    for split, metric, step, value in connection.execute(ordered):
+    for split, metric, step, value in connection.execute(SERIES, {"trial": trial_id}):
         curve.setdefault(split, {}).setdefault(metric, []).append([step, value])
-    evaluations = of(
-        EVALUATION,
-        EVALUATION.c.dataset,
-        EVALUATION.c.split,
-        EVALUATION.c.metric,
-        EVALUATION.c.value,
-        EVALUATION.c.reason,
-    )
-    root = artifact_root()
-    artifacts = of(ARTIFACT)
-    for artifact in artifacts:
-        artifact["file"] = str(root / artifact["path"])
+    artifacts = rows(connection, ARTIFACTS, trial=trial_id)
+    if artifacts:
+        root = artifact_root()
+        for artifact in artifacts:
+            artifact["file"] = str(root / artifact["path"])
     return {
         "curves": curve,
-        "evaluations": evaluations,
+        "evaluations": rows(connection, EVALUATIONS, trial=trial_id),
         "artifacts": artifacts,
         "exports": exports_of(connection, trial_id),
-        "probes": of(PROBE, PROBE.c.probe, PROBE.c.name, PROBE.c.value),
+        "probes": rows(connection, PROBES, trial=trial_id),
     }
 
 
@@ -309,9 +338,7 @@ def exports(reference: str | int, db: Db = None) -> list[Row]:
 
 def exports_of(connection: Connection, trial_id: int) -> list[Row]:
     """See ``exports``."""
-    made = rows(
-        connection, select(EXPORT).where(EXPORT.c.trial_id == trial_id).order_by(EXPORT.c.id)
-    )
+    made = rows(connection, EXPORTS, trial=trial_id)
     for export in made:
         measured = select(BENCHMARK).where(BENCHMARK.c.export_id == export["id"])
         export["benchmarks"] = rows(connection, measured.order_by(BENCHMARK.c.id))
