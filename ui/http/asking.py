@@ -69,7 +69,7 @@ class Desk:
         )
 
 
-def the_desk(request: Request) -> Desk:
+async def the_desk(request: Request) -> Desk:  # a plain function would be called in a thread
     """The desk of the application that a request came to."""
     desk: Desk = request.app.state.desk
     return desk

@@ -103,18 +103,18 @@ def problem(
 def add_handlers(app: FastAPI, database: str) -> None:
     """Answer every exception with the object; ``database`` is how errors name the database."""
 
-    def refused(request: Request, error: Exception) -> Response:
+    async def refused(request: Request, error: Exception) -> Response:
         status = next((code for kind, code in STATUS if isinstance(error, kind)), 500)
         # Where the database lies is nobody's business on the other side of the network.
         message = str(error).replace(f"database {database}", "the model database")
         kind = "timeout" if isinstance(error, QueryTimeout) else None
         return problem(status, message, kind=kind)
 
-    def invalid(request: Request, error: Exception) -> Response:
+    async def invalid(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
         return problem(422, "; ".join(told(item) for item in error.errors()[:5]))
 
-    def http(request: Request, error: Exception) -> Response:
+    async def http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         message = {
             404: f"there is nothing at {request.url.path}",
@@ -122,10 +122,10 @@ def add_handlers(app: FastAPI, database: str) -> None:
         }.get(error.status_code, str(error.detail))
         return problem(error.status_code, message, headers=error.headers)
 
-    def too_large(request: Request, error: Exception) -> Response:
+    async def too_large(request: Request, error: Exception) -> Response:
         return problem(413, str(error))
 
-    def unforeseen(request: Request, error: Exception) -> Response:
+    async def unforeseen(request: Request, error: Exception) -> Response:
         return problem(500, "the server failed; its log says why")
 
     app.add_exception_handler(AutoMLError, refused)
