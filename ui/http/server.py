@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 
 import uvicorn
+from fastapi import FastAPI
 
 from automl.core.errors import ConfigError
 from automl.ui.http.app import create_app
@@ -25,6 +27,12 @@ def run(served: Served, host: str, port: int) -> None:
     about = f"[{host}]" if ":" in host else host
     kept = "with a token, writes too" if served.token else "read-only"
     print(f"Serving http://{about}:{listener.getsockname()[1]} ({kept}); Ctrl-C stops", flush=True)
+    with contextlib.suppress(KeyboardInterrupt):  # the signal comes again when all is closed
+        uvicorn_of(app).run(sockets=[listener])
+
+
+def uvicorn_of(app: FastAPI) -> uvicorn.Server:
+    """A server that tells clients nothing about itself and believes no proxy."""
     config = uvicorn.Config(
         app,
         loop="uvloop",
@@ -37,7 +45,7 @@ def run(served: Served, host: str, port: int) -> None:
         proxy_headers=False,  # a client could take another's name, and its share of the rate
         timeout_graceful_shutdown=GRACE,
     )
-    uvicorn.Server(config).run(sockets=[listener])
+    return uvicorn.Server(config)
 
 
 def listen(host: str, port: int) -> socket.socket:
