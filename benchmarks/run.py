@@ -22,8 +22,11 @@ SCRIPTS = (
     "selu_training",
     "ntk_svm_fit",
     "gradnoise_training",
+    "spiking_training",
+    "neural_operator_training",
     "ncap_ppo",
     "export_latency",
+    "lemur_import",
 )
 
 

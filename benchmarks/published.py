@@ -1,0 +1,47 @@
+"""The published wheel of LEMUR that benchmarks read, and LEMUR's own code to compare with."""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+RELEASE = "nn-dataset==2.1.0"
+
+
+def wheel(folder: Path) -> Path:
+    """The wheel that AUTOML_LEMUR_WHEEL names, else downloaded into a folder (99 MB)."""
+    named = os.environ.get("AUTOML_LEMUR_WHEEL")
+    if named:
+        return Path(named)
+    download = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", RELEASE]
+    subprocess.run([*download, "--dest", str(folder)], check=True, stderr=subprocess.DEVNULL)
+    return next(folder.glob("nn_dataset-*.whl"))
+
+
+def unpack(source: Path, folder: Path) -> Path:
+    """The package of a wheel, unpacked: LEMUR's code reads files (600 MB)."""
+    with zipfile.ZipFile(source) as archive:
+        archive.extractall(folder, [n for n in archive.namelist() if n.startswith("ab/")])
+    return folder
+
+
+def timed(command: list[str], folder: Path, package: Path | None = None) -> tuple[float, float]:
+    """CPU and wall-clock seconds of a command; ``package`` is put on Python's path."""
+    environment = {**os.environ, "PYTHONPATH": str(package)} if package else None
+    before, began = children(), time.perf_counter()
+    subprocess.run(
+        command, cwd=folder, env=environment, check=True,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    return children() - before, time.perf_counter() - began
+
+
+def children() -> float:
+    """CPU seconds of all finished child processes."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
