@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import sqlalchemy.exc
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field
@@ -52,6 +53,8 @@ STATUS: tuple[tuple[type[AutoMLError], int], ...] = (
     (QueryTimeout, 503),
     (DatabaseError, 503),
 )
+
+UNFIT = (sqlalchemy.exc.DataError, OverflowError)  # a value given is none of its column's kind
 
 
 class Error(BaseModel):
@@ -105,6 +108,8 @@ def add_handlers(app: FastAPI, database: str) -> None:
 
     async def refused(request: Request, error: Exception) -> Response:
         status = next((code for kind, code in STATUS if isinstance(error, kind)), 500)
+        if isinstance(error.__cause__, UNFIT):
+            status = 422
         # Where the database lies is nobody's business on the other side of the network.
         message = str(error).replace(f"database {database}", "the model database")
         kind = "timeout" if isinstance(error, QueryTimeout) else None

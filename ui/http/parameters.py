@@ -15,8 +15,9 @@ from automl.dataset_db.pages import ORDERS, UNIQUE
 from automl.dataset_db.records import FACTS
 from automl.dataset_db.types import LARGEST
 
-Number = Annotated[int, Path(ge=0, le=LARGEST)]
-Id = Annotated[int, Field(ge=0, le=LARGEST)]
+KEY = 2**31 - 1  # the largest that PostgreSQL numbers rows with
+Number = Annotated[int, Path(ge=0, le=KEY)]
+Id = Annotated[int, Field(ge=0, le=KEY)]
 Name = Annotated[str, Field(max_length=300)]
 State = Literal["running", "complete", "pruned", "failed", "interrupted"]
 PAGE = 1000  # rows at most
@@ -157,7 +158,7 @@ class ModelStreamAsked(ModelsAsked):
 class RecordsAsked(Filters):
     """Which records, which of their columns."""
 
-    step: Id | None = Field(None, description="One step only")
+    step: int | None = Field(None, ge=0, le=LARGEST, description="One step only")
     split: Name | None = Field(
         None, description="By default what the objective was measured on: valid; test of imports"
     )
@@ -191,10 +192,15 @@ class ById(Parameters):
 class NetworksAsked(ById):
     """Which networks."""
 
-    plugin: list[Name] | None = Field(None, description="Repeat it for several")
-    prefix: list[Name] | None = Field(None, description="Names that begin so", examples=[["ga-"]])
+    plugin: list[Name] = Field([], description="Repeat it for several; all by default")
+    prefix: list[Name] = Field([], description="Names that begin so", examples=[["ga-"]])
     family: Name | None = Field(None, examples=["ga"])
     code: bool = Field(False, description="Add the source files of each")
+
+    def asked(self) -> dict[str, Any]:
+        """The arguments of ``networks``."""
+        lists = {"plugin": self.plugin or None, "prefix": self.prefix or None}
+        return {**self.model_dump(exclude={"plugin", "prefix"}), **lists}
 
 
 class DeviceRunsAsked(ById):
@@ -240,6 +246,7 @@ class SimilarAsked(AlikeAsked):
 class TextAsked(AlikeAsked):
     """Like which text."""
 
+    model_config = ConfigDict(strict=True)  # a body has types, unlike a query
     text: str = Field(min_length=1, description="Source code", examples=["class Net: ..."])
 
 
@@ -265,7 +272,9 @@ class SummaryAsked(Filters):
         json_schema_extra={"items": {"type": "string", "enum": [*GROUPS]}},
     )
     of: str = Field("objective", json_schema_extra={"enum": [*MEASURES]})
-    quantile: list[Annotated[float, Field(ge=0, le=1)]] = Field([0.5], max_length=20)
+    quantile: list[Annotated[float, Field(ge=0, le=1)]] = Field(
+        [0.5], max_length=20, description="Repeat it for several; named `q0.5` in the answer"
+    )
     state: list[State] = Field(["complete"], description="Repeat it for several")
     limit: int = Field(100, ge=1, le=PAGE)
 

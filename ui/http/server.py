@@ -10,6 +10,7 @@ from fastapi import FastAPI
 
 from automl.core.errors import ConfigError
 from automl.ui.http.app import create_app
+from automl.ui.http.protocol import Protocol
 from automl.ui.http.settings import Served
 
 GRACE = 10  # seconds that requests in work get at the end
@@ -36,7 +37,7 @@ def uvicorn_of(app: FastAPI) -> uvicorn.Server:
     config = uvicorn.Config(
         app,
         loop="uvloop",
-        http="httptools",
+        http=Protocol,
         ws="none",
         lifespan="on",
         log_level="warning",

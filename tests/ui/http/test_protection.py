@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -101,6 +102,39 @@ def test_sizes_are_limited(serve: Serve) -> None:
     error_of(pieces, 413, "too_large")
     error_of(client.get("/v1/models", params={"where": "x" * 600}), 414, "url_too_long")
     assert "limit of 500" in error_of(client.get("/v1/studies/1"), 413, "too_large")
+
+
+def raw(client: httpx.Client, *pieces: bytes) -> bytes:
+    """What the server says to bytes."""
+    with socket.create_connection((client.base_url.host, client.base_url.port), 10) as connection:
+        for piece in pieces:
+            try:
+                connection.sendall(piece)
+            except OSError:  # it has closed the connection already
+                break
+        answer = b""
+        try:
+            while received := connection.recv(65536):
+                answer += received
+        except ConnectionResetError:
+            pass
+    return answer
+
+
+def test_what_is_not_http_is_refused_alike(serve: Serve) -> None:
+    client = serve()
+    head, _, body = raw(client, b"this is not HTTP\r\n\r\n").partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400")
+    assert json.loads(body)["error"]["kind"] == "bad_request"
+    head, _, body = raw(client, b"GET /health HTTP/1.1\r\n\r\n").partition(b"\r\n\r\n")
+    assert b"Host header" in body
+    begun = b"GET /health HTTP/1.1\r\nHost: localhost\r\nX-Endless: "
+    assert raw(client, begun, *[b"x" * 65536] * 30).partition(b" ")[2][:3] in (b"400", b"")
+    twice = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n" * 2
+    closing = twice.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n", 2)
+    assert (
+        raw(client, twice[: len(twice) // 2] + closing[len(closing) // 2 :]).count(b"200 OK") == 2
+    )
 
 
 def test_a_question_that_takes_too_long_is_stopped(serve: Serve, monkeypatch) -> None:

@@ -56,7 +56,9 @@ async def pareto(
     """The models of a dataset that no other one beats in every objective."""
 
     def ask() -> Any:
-        return comparisons.pareto(desk.reader, objectives=asked.objective, **asked.given())
+        return comparisons.pareto(
+            desk.reader, objectives=[*dict.fromkeys(asked.objective)], **asked.given()
+        )
 
     return await desk.large(request, ask)
 
@@ -70,9 +72,9 @@ async def summary(
     def ask() -> Any:
         return comparisons.aggregate(
             desk.reader,
-            by=asked.by,
+            by=[*dict.fromkeys(asked.by)],
             of=asked.of,
-            quantiles=asked.quantile,
+            quantiles=[*{f"{q:g}": q for q in asked.quantile}.values()],
             states=asked.state or ["complete"],
             limit=asked.limit,
             **asked.given(),

@@ -28,9 +28,7 @@ async def networks(
     request: Request, desk: AtDesk, asked: Annotated[NetworksAsked, Query()]
 ) -> Response:
     """Networks and plugins with their published statistics and, if asked for, their code."""
-    return await desk.large(
-        request, lambda: origins.networks(desk.reader, **asked.model_dump(exclude_none=True))
-    )
+    return await desk.large(request, lambda: origins.networks(desk.reader, **asked.asked()))
 
 
 @router.get("/networks/similar", response_model=list[Similar], responses=documented(404))

@@ -27,14 +27,14 @@ router = APIRouter(
 class Rename(BaseModel):
     """A study's new name."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
     name: str = Field(min_length=1, max_length=edits.LONGEST, examples=["tours of ten cities"])
 
 
 class Label(BaseModel):
     """A trial's new label; an empty one removes it."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
     label: str = Field(max_length=edits.LONGEST, examples=["shipped in May"])
 
 
