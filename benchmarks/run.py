@@ -15,6 +15,7 @@ DOCS = HERE.parent / "docs"
 SCRIPTS = (
     "engine",
     "database",
+    "list_page",
     "training_loop",
     "cli_start",
     "workers",

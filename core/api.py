@@ -29,7 +29,10 @@ if TYPE_CHECKING:
     from automl.core.data import SplitName as SplitName
     from automl.core.errors import ConfigError as ConfigError
     from automl.core.errors import DataError as DataError
+    from automl.core.errors import ExportError as ExportError
     from automl.core.errors import MissingExtra as MissingExtra
+    from automl.core.errors import PolicyError as PolicyError
+    from automl.core.errors import SandboxError as SandboxError
     from automl.core.hooks import hookimpl as hookimpl
     from automl.core.plugin import Axis as Axis
     from automl.core.plugin import Exportable as Exportable
@@ -47,6 +50,12 @@ if TYPE_CHECKING:
     from automl.core.record import RunResult as RunResult
     from automl.core.rnn import ExportableRNN as ExportableRNN
     from automl.core.run import Run as Run
+    from automl.core.sandbox import policy as policy
+    from automl.core.sandbox.channel import Frame as Frame
+    from automl.core.sandbox.host import Limits as Limits
+    from automl.core.sandbox.host import Sandbox as Sandbox
+    from automl.core.sandbox.host import require_sandbox as require_sandbox
+    from automl.core.sandbox.script import load_code as load_code
     from automl.core.settings import Settings as Settings
     from automl.core.settings import setting as setting
     from automl.core.technique import Probe as Probe
@@ -65,7 +74,9 @@ HOMES = {
         "Batch", "DataInfo", "Dataset", "ExampleScores", "Outputs", "Problem", "Scores", "Split",
         "SplitName",
     ),
-    "automl.core.errors": ("ConfigError", "DataError", "MissingExtra"),
+    "automl.core.errors": (
+        "ConfigError", "DataError", "ExportError", "MissingExtra", "PolicyError", "SandboxError",
+    ),
     "automl.core.hooks": ("hookimpl",),
     "automl.core.plugin": ("Axis", "Exportable", "Plugin", "Supervised"),
     "automl.core.problems": (
@@ -76,6 +87,10 @@ HOMES = {
     "automl.core.record": ("RunResult",),
     "automl.core.rnn": ("ExportableRNN",),
     "automl.core.run": ("Run",),
+    "automl.core.sandbox": ("policy",),
+    "automl.core.sandbox.channel": ("Frame",),
+    "automl.core.sandbox.host": ("Limits", "Sandbox", "require_sandbox"),
+    "automl.core.sandbox.script": ("load_code",),
     "automl.core.settings": ("Settings", "setting"),
     "automl.core.technique": ("Probe", "Technique"),
     "automl.core.train": ("Descent", "Training", "mean_scores", "sgd"),

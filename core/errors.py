@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from automl.core.sandbox.host import Ending
 
 
 class AutoMLError(Exception):
@@ -52,6 +56,18 @@ class QueryTimeout(DatabaseError):
 
 class ExportError(AutoMLError):
     """A model cannot be exported, or its exported file disagrees with PyTorch."""
+
+
+class PolicyError(AutoMLError, ValueError):
+    """Untrusted code says something that is not allowed; the message names file and line."""
+
+
+class SandboxError(AutoMLError):
+    """Untrusted code broke a limit or failed; ``ending`` says at which stage and how."""
+
+    def __init__(self, ending: Ending) -> None:
+        super().__init__(str(ending))
+        self.ending = ending
 
 
 class MissingExtra(AutoMLError):

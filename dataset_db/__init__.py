@@ -6,6 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from automl.dataset_db.corpus_files import export_models as export_models
     from automl.dataset_db.frames import models as models
     from automl.dataset_db.query import best as best
     from automl.dataset_db.query import claims as claims
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from automl.dataset_db.query import study as study
     from automl.dataset_db.query import trial as trial
     from automl.dataset_db.query import trials as trials
+    from automl.dataset_db.similar import duplicates as duplicates
+    from automl.dataset_db.similar import neighbours as neighbours
     from automl.dataset_db.store import Store as Store
 
 HOME = {
@@ -24,6 +27,8 @@ HOME = {
         "automl.dataset_db.query",
     ),
     "models": "automl.dataset_db.frames",
+    "export_models": "automl.dataset_db.corpus_files",
+    **dict.fromkeys(("duplicates", "neighbours"), "automl.dataset_db.similar"),
     "Store": "automl.dataset_db.store",
 }
 __all__ = [*HOME]

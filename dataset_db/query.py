@@ -32,6 +32,7 @@ from automl.dataset_db.schema import (
     PLUGIN,
     PROBE,
     SCORE,
+    SOURCE,
     STUDY,
     STUDY_PLUGIN,
     TRIAL,
@@ -62,6 +63,9 @@ STUDY_COLUMNS = (
     STUDY.c.created_at,
     STUDY.c.active_at,
     STUDY.c.finished_at,
+    SOURCE.c.name.label("source"),
+    SOURCE.c.licence,
+    SOURCE.c.origin,
 )
 TRIAL_COLUMNS = (
     TRIAL.c.id,
@@ -88,6 +92,7 @@ TRIAL_COLUMNS = (
 )
 LATEST = 100  # studies in a list
 STUDIES = STUDY.join(DATASET, DATASET.c.id == STUDY.c.dataset_id)
+ORIGINS = STUDIES.outerjoin(SOURCE, SOURCE.c.id == STUDY.c.source_id)
 TRIALS = TRIAL.join(PLUGIN, PLUGIN.c.id == TRIAL.c.plugin_id)
 MODELS = STUDIES.join(TRIAL, TRIAL.c.study_id == STUDY.c.id).join(
     PLUGIN, PLUGIN.c.id == TRIAL.c.plugin_id
@@ -101,7 +106,7 @@ PLUGIN_COLUMNS = (
 WHOLE_STUDY = (
     select(*STUDY_COLUMNS, STUDY.c.owner, STUDY.c.settings, STUDY.c.space, STUDY.c.metrics)
     .add_columns(ENVIRONMENT.c.facts.label("environment"))
-    .select_from(STUDIES.join(ENVIRONMENT, ENVIRONMENT.c.id == STUDY.c.environment_id))
+    .select_from(ORIGINS.join(ENVIRONMENT, ENVIRONMENT.c.id == STUDY.c.environment_id))
     .where(STUDY.c.id == bindparam("study"))
 )
 ENTRANTS = (
@@ -117,7 +122,12 @@ WHOLE_TRIAL = select(
     TRIAL.c.plugin_id,
     DATASET.c.name.label("dataset"),
     *(DATASET.c.problem, STUDY.c.metric, STUDY.c.goal, STUDY.c.unit, STUDY.c.settings),
-).select_from(MODELS.join(PAPER, PAPER.c.id == PLUGIN.c.paper_id))
+    *(STUDY.c.kind, SOURCE.c.name.label("source"), SOURCE.c.licence, SOURCE.c.origin),
+).select_from(
+    MODELS.join(PAPER, PAPER.c.id == PLUGIN.c.paper_id).outerjoin(
+        SOURCE, SOURCE.c.id == STUDY.c.source_id
+    )
+)
 SERIES = (
     select(SCORE.c.split, SCORE.c.metric, SCORE.c.step, SCORE.c.value)
     .where(SCORE.c.trial_id == bindparam("trial"))
@@ -141,8 +151,8 @@ def rows(connection: Connection, query: Select[Any], **values: Any) -> list[Row]
 
 
 def study_query() -> Select[Any]:
-    """Studies with the name of their dataset."""
-    return select(*STUDY_COLUMNS, STUDY.c.owner).select_from(STUDIES)
+    """Studies with the name of their dataset and, if they were imported, of their source."""
+    return select(*STUDY_COLUMNS, STUDY.c.owner).select_from(ORIGINS)
 
 
 def honest(row: Row) -> Row:
@@ -202,6 +212,11 @@ def whole_study(connection: Connection, number: int) -> Row:
     environment = row.pop("environment")
     plugins = [about_plugin(row) for row in rows(connection, ENTRANTS, study=number)]
     return {**row, "plugins": plugins, "environment": environment}
+
+
+def own_split(kind: str) -> str:
+    """The split that the objective of a study was measured on: imports publish test scores."""
+    return "test" if kind == "import" else "valid"
 
 
 def about_plugin(row: Row) -> Row:
@@ -285,6 +300,7 @@ def trial(reference: str | int, db: Db = None, *, code: bool = False) -> Row:
         row |= parts(connection, row["id"])
         if code:
             row["code"] = plugin_code(connection, plugin_id)
+    row["split"] = own_split(row.pop("kind"))
     return row
 
 

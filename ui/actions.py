@@ -209,11 +209,17 @@ def show(
     return query.trial(resolve(reference, plugin, db), db, code=code)
 
 
-def leaderboard(dataset: str | None = None, *, db: str | None = None) -> Row:
+def leaderboard(
+    dataset: str | None = None,
+    *,
+    metric: str | None = None,
+    limit: int = 100,
+    db: str | None = None,
+) -> Row:
     """The best model of each plugin on a dataset, by default that of the latest search."""
     from automl.dataset_db import ranking
 
-    return ranking.leaderboard(dataset, db)
+    return ranking.leaderboard(dataset, db, metric=metric, limit=limit)
 
 
 def claims(plugin: str | None = None, *, db: str | None = None) -> list[Row]:
@@ -343,3 +349,18 @@ def ui(port: int, browser: bool, *, db: str | None = None) -> int:
         return subprocess.run(command, env=environment, check=False).returncode
     except KeyboardInterrupt:
         return 0
+
+
+def mcp(db: str | None, *, allow_search: bool) -> None:
+    """Answer a language model on standard input and output until it hangs up.
+
+    Raises:
+        MissingExtra: if the mcp extra is not installed.
+    """
+    import importlib.util
+
+    if importlib.util.find_spec("mcp") is None:
+        raise MissingExtra('tools for language models need mcp: pip install "automl-papers[mcp]"')
+    from automl.ui.mcp_server import serve
+
+    serve(db, allow_search=allow_search)

@@ -20,6 +20,7 @@ STATE_COLOURS = {
 }
 Row = dict[str, Any]
 MOST_CURVES = 60
+MOST_RANKED = 30
 
 
 def layout(figure: go.Figure, x: str, y: str, height: int = 340) -> go.Figure:
@@ -61,11 +62,12 @@ def by_plugin(trials: list[Row], metric: str, unit: str) -> go.Figure:
 
 
 def ranking(rows: list[Row], baselines: Row, metric: str, unit: str) -> go.Figure:
-    """The best of each plugin on validation and, where scored, test data, beside baselines."""
+    """The best of each plugin on validation and test data, beside baselines; the first few."""
     figure = go.Figure()
+    rows = rows[:MOST_RANKED]
     names = [row["plugin"] for row in rows]
     for label, key, colour, symbol in (
-        ("validation", "value", BLUE, "circle"),
+        ("validation", "valid", BLUE, "circle"),
         ("test", "test", ORANGE, "diamond"),
     ):
         figure.add_scatter(
@@ -184,10 +186,12 @@ def dimension(name: str, values: list[Any]) -> Row:
     return {"label": name, "values": places, "tickvals": ticks_, "ticktext": known}
 
 
-def learning(curve: dict[str, dict[str, list[list[float]]]], metric: str, unit: str) -> go.Figure:
-    """One model's objective on the validation split over its steps."""
+def learning(
+    curve: dict[str, dict[str, list[list[float]]]], metric: str, unit: str, split: str = "valid"
+) -> go.Figure:
+    """One model's objective on a split over its steps."""
     figure = go.Figure()
-    points = curve.get("valid", {}).get(metric, [])
+    points = curve.get(split, {}).get(metric, [])
     figure.add_scatter(
         x=[step for step, _ in points],
         y=[value for _, value in points],

@@ -8,9 +8,10 @@ from typing import Annotated, Optional
 
 import typer
 
-from automl.core.errors import AutoMLError, BudgetError
+from automl.core.errors import AutoMLError
+from automl.ui.database import db_commands
 from automl.ui.importing import import_commands
-from automl.ui.options import Database, Json
+from automl.ui.options import Database, Json, seconds
 from automl.ui.serving import serve
 
 app = typer.Typer(
@@ -22,7 +23,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Start with: [bold]automl search --plugin ptrnet[/bold]",
 )
-db_commands = typer.Typer(help="Look after the model database.", no_args_is_help=True)
 app.add_typer(db_commands, name="db")
 db_commands.add_typer(import_commands, name="import")
 
@@ -30,22 +30,6 @@ PluginOption = Annotated[
     Optional[str],  # noqa: UP045
     typer.Option("--plugin", "-p", help="Name (`automl plugins` lists them) or folder (./mine)."),
 ]
-
-
-def seconds(text: str | None) -> float | None:
-    """Read ``90``, ``90s``, ``10m``, ``2h`` as seconds.
-
-    Raises:
-        BudgetError: if the text is no duration.
-    """
-    if text is None:
-        return None
-    units = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-    number, unit = (text[:-1], units[text[-1]]) if text[-1:] in units else (text, 1)
-    try:
-        return float(number) * unit
-    except ValueError:
-        raise BudgetError(f"timeout={text!r} must be a duration such as 90, 90s, 10m, 2h") from None
 
 
 @app.command(rich_help_panel="Search")
@@ -242,6 +226,50 @@ def datasets(json: Json = False) -> None:
     listing.datasets(json)
 
 
+@app.command(rich_help_panel="Check")
+def check(
+    file: Annotated[Path, typer.Argument(help="A Python file that defines a model, class Net.")],
+    task: Annotated[str, typer.Option(help="The type of problem.")] = "image-classification",
+    dataset: Annotated[str, typer.Option("--dataset", "-d", help="What to try it on.")] = "digits",
+    epochs: Annotated[int, typer.Option(help="Of the short training.")] = 1,
+    assignments: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option("--set", "-s", metavar="NAME=VALUE", help="lr, batch, transform, ..."),
+    ] = None,
+    limit: Annotated[str, typer.Option("--timeout", "-t", help="Of one stage or epoch.")] = "120",
+    cpu_timeout: Annotated[str, typer.Option(help="CPU time in all.")] = "10m",
+    memory_mb: Annotated[int, typer.Option(help="Memory of the model's process in MB.")] = 4096,
+    seed: Annotated[int, typer.Option(help="Same seed: same verdict.")] = 0,
+    novel: Annotated[
+        bool, typer.Option("--novel", help="Fail code that the model database has already.")
+    ] = False,
+    db: Database = None,
+    json: Json = False,
+) -> None:
+    """Check untrusted code in stages: policy, format, import, shapes, training, score.
+
+    None of it runs in this process: a sandbox bounds its CPU time, memory, files and network, and
+    where that cannot be had nothing runs. Exits with 1 if a stage fails.
+
+    [bold]Example[/]
+
+    automl check model.py --dataset digits --epochs 3 --json
+    """
+    from automl.ui import candidate, render
+
+    chosen = candidate.Candidate(
+        file, task, dataset, epochs, tuple(assignments or ()), seed, novel, db,
+        seconds(limit) or 0.0, seconds(cpu_timeout) or 0.0, memory_mb,
+    )  # fmt: skip
+    report = candidate.check(chosen)
+    if json:
+        render.dump(report)
+    else:
+        candidate.show(report)
+    if report["verdict"] != "passed":
+        raise typer.Exit(1)
+
+
 @app.command("check-plugin", rich_help_panel="Plugins")
 def check_plugin(
     plugin: Annotated[str, typer.Argument(help="Name or folder.")], json: Json = False
@@ -375,13 +403,18 @@ def leaderboard(
         Optional[str],  # noqa: UP045
         typer.Argument(help="A dataset's name; by default that of the latest search."),
     ] = None,
+    metric: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Rank by this objective. Default: that of the latest search."),
+    ] = None,
+    limit: Annotated[int, typer.Option(help="How many at most, the best first.")] = 100,
     db: Database = None,
     json: Json = False,
 ) -> None:
-    """Rank the papers on a dataset: the best model of each plugin over all searches."""
+    """Rank the papers on a dataset: the best model of each plugin, imported networks included."""
     from automl.ui import actions, render
 
-    render.leaderboard(actions.leaderboard(dataset, db=db), json)
+    render.leaderboard(actions.leaderboard(dataset, metric=metric, limit=limit, db=db), json)
 
 
 @app.command(rich_help_panel="Models")
@@ -465,19 +498,28 @@ app.command(rich_help_panel="Look")(serve)
 
 
 @app.command(rich_help_panel="Look")
+def mcp(
+    allow_search: Annotated[
+        bool, typer.Option("--allow-search", help="Also let it start small searches.")
+    ] = False,
+    db: Database = None,
+) -> None:
+    """Let a language model ask the database: Model Context Protocol on standard input and output.
+
+    Read-only unless searches are allowed. A client's settings name the command
+    [bold]automl mcp --db models.db[/].
+    """
+    from automl.ui import actions
+
+    actions.mcp(db, allow_search=allow_search)
+
+
+@app.command(rich_help_panel="Look")
 def doctor(db: Database = None, json: Json = False) -> None:
     """Say what is installed, which devices there are and whether the database opens."""
     from automl.ui import listing
 
     listing.doctor(db, json)
-
-
-@db_commands.command("info")
-def db_info(db: Database = None, json: Json = False) -> None:
-    """Where the database is, its revision, what it holds and how big it is."""
-    from automl.ui import actions, render
-
-    render.numbers(actions.info(db=db), json)
 
 
 def main() -> None:

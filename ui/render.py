@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from automl.ui.progress import LiveProgress
 
 Row = dict[str, Any]
+SPLITS = {"valid": "validation", "test": "test"}
 VERDICT_STYLES = {"reproduced": "green", "not reproduced": "red", "inconclusive": "yellow"}
 
 
@@ -41,6 +42,11 @@ def number(value: Any) -> str:
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return "–"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def seconds(value: float | None) -> str:
+    """Seconds to a tenth; a dash where none were recorded."""
+    return "–" if value is None else f"{value:.1f} s"
 
 
 def size(value: float | None) -> str:
@@ -171,14 +177,15 @@ def trials(found: list[Row], json: bool) -> None:
         dump(found)
         return
     metric = found[0]["metric"] if found else "objective"
-    shown = table("Trial", "State", metric, "Steps", "Time", "Size", "Searched settings")
+    shown = table("Trial", "State", metric, "Steps", "Time", "Size", "Settings")
     for row in found:
-        params = " ".join(f"{key}={number(value)}" for key, value in row["params"].items())
+        told = row["params"] or row["config"]  # imported trials were not searched here
+        params = " ".join(f"{key}={number(value)}" for key, value in told.items())
         if row["failure"]:
             params = f"{row['failure']['kind']}: {row['failure']['message']}"
         shown.add_row(
             f"{row['study']}/{row['number']}", row["state"], number(row["objective"]),
-            number(row["step"]), f"{row['seconds']:.1f} s", size(row["bytes"]),
+            number(row["step"]), seconds(row["seconds"]), size(row["bytes"]),
             Text(params or row["label"]),
         )  # fmt: skip
     Console().print(shown if found else "This study has no trials.")
@@ -196,13 +203,15 @@ def trial(row: Row, json: bool) -> None:
         "plugin": f"{row['plugin']} v{row['plugin_version']}: {paper['title']} ({paper['year']})",
         "dataset": row["dataset"],
         "state": row["state"] + (f" ({row['stopped']})" if row["stopped"] else ""),
-        row["metric"]: f"{number(row['objective'])} on the validation split",
-        "steps, time": f"{number(row['step'])}, {row['seconds']:.1f} s",
+        row["metric"]: f"{number(row['objective'])} on the {SPLITS[row['split']]} split",
+        "steps, time": f"{number(row['step'])}, {seconds(row['seconds'])}",
         "parameters": f"{number(row['parameters'])}, {size(row['bytes'])}",
         "multiply-adds": number(row["macs"]),
-        "seed": str(row["seed"]),
+        "seed": number(row["seed"]),
         "config": ", ".join(f"{key}={number(value)}" for key, value in row["config"].items()),
     }
+    if row["source"]:
+        facts["source"] = f"{row['source']}, {row['licence']}, {row['origin']}"
     for evaluation in row["evaluations"]:
         name = f"{evaluation['split']}, {evaluation['dataset']}"
         said = evaluation["reason"] or f"{evaluation['metric']} {number(evaluation['value'])}"
@@ -229,20 +238,42 @@ def leaderboard(found: Row, json: bool) -> None:
         return
     console, metric = Console(), found["metric"]
     console.print(Text(f"{found['dataset']}: the best model of each plugin", "bold"))
+    imported = any(row["source"] for row in found["rows"])
     shown = table(
         "", "Plugin", f"{metric} (validation)", f"{metric} (test)", "Trial", "Of", "Parameters",
-        "Paper",
+        "Paper", *(("Source", "Licence") if imported else ()),
     )  # fmt: skip
     for row in found["rows"]:
         shown.add_row(
-            str(row["rank"]), row["plugin"], number(row["value"]), number(row["test"]),
+            str(row["rank"]), row["plugin"], number(row["valid"]), number(row["test"]),
             row["reference"], str(row["trials"]), number(row["parameters"]),
             f"{row['paper']} ({row['year']})",
+            *((row["source"] or "–", row["licence"] or "–") if imported else ()),
         )  # fmt: skip
     for name, scores in found["baselines"].items():
         shown.add_row("–", name, "–", number(scores.get(metric)), "–", "–", "–", "plain baseline")
     console.print(shown)
-    console.print(Text("Only the winner of a search is scored on the test split, once.", "dim"))
+    for note in notes(found):
+        console.print(Text(note, "dim"))
+    others = [name for name in found["metrics"] if name != metric]
+    if others:
+        console.print(Text(f"Other metrics: --metric {' | '.join(others)}", "dim"))
+
+
+def notes(found: Row) -> list[str]:
+    """What to know when reading a leaderboard, in sentences."""
+    said: list[str] = []
+    if len(found["rows"]) < found["total"]:
+        said.append(f"The best {len(found['rows'])} of {found['total']}.")
+    splits = {row["split"] for row in found["rows"]}
+    if "valid" in splits:
+        said.append("Only the winner of a search is scored on the test split, once.")
+    if "test" in splits:
+        said.append("Imported records were chosen by their test score, which flatters them.")
+    for source in dict.fromkeys(row["source"] for row in found["rows"] if row["source"]):
+        row = next(row for row in found["rows"] if row["source"] == source)
+        said.append(f"{source}: {row['licence']}, {row['origin']}")
+    return said
 
 
 def numbers(found: Mapping[str, Any], json: bool) -> None:

@@ -183,7 +183,7 @@ def test_one_leaderboard_for_all_searches_on_a_dataset(rivals, make_plugin, reco
     assert board["rows"][1]["reference"] == query.best(study=study)
     assert board["rows"][2]["test"] is None  # no winner, so never scored on the test split
     assert board == ranking.leaderboard()
-    assert ranking.searched_datasets() == [DATASET]
+    assert ranking.ranked_datasets() == [DATASET]
     assert set(models(study=study)["plugin"]) == {"good", "better", "bad"}
     assert set(models(plugin="better")["plugin"]) == {"better"}
     assert query.best(plugin="good").startswith(f"{study}/")

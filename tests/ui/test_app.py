@@ -1,11 +1,15 @@
 """The browser application's logic without a browser: states of the database, hostile names."""
 
+import json
 from pathlib import Path
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from automl.dataset_db.lemur.importer import import_lemur
 from automl.ui import actions
+from tests.dataset_db.test_lemur import NET, record, wheel
+from tests.dataset_db.test_ranking import ABOUT
 
 
 def drawn(page: str = "home", **address: str) -> AppTest:
@@ -92,6 +96,32 @@ def test_without_searches_the_leaderboard_says_what_to_do() -> None:
 
     Store().close()
     assert "automl search --dataset digits" in said(drawn("ranking"))
+
+
+@pytest.fixture
+def imported(tmp_path: Path) -> None:
+    """One imported network: no seed, no duration, no parameters."""
+    place = "ab/nn/stat/train/img-classification_svhn_acc_cnn-1/1.json"
+    files = {"ab/nn/nn/cnn-1.py": NET, place: json.dumps([record(0, 0.75, duration=None)])}
+    import_lemur(wheel(tmp_path / "some.whl", ABOUT | files))
+
+
+def test_imported_records_are_drawn_with_source_and_licence(imported) -> None:
+    board = drawn("ranking")
+    assert not board.exception
+    table = board.dataframe[0].value
+    assert table["source"].tolist() == ["lemur-9.9.9"]
+    assert table["licence"].tolist() == ["MIT License"]
+    assert table["accuracy (test)"].tolist() == [0.75]
+    assert "chosen by their test score" in said(board).replace("\\", "")
+    for page, address in (("study", {"study": "1"}), ("model", {"trial": "1/0"})):
+        app = drawn(page, **address)
+        assert not app.exception
+        assert "lemur-9.9.9: MIT License" in said(app).replace("\\", "")
+    card = drawn("model", trial="1/0")
+    values = {metric.label: metric.value for metric in card.metric}
+    assert values["accuracy, test"] == "0.75"
+    assert values["training"] == "–"
 
 
 @pytest.mark.parametrize(

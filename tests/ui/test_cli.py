@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.dataset_db.test_lemur import record, wheel
+from tests.dataset_db.test_ranking import ABOUT
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -141,6 +144,20 @@ def test_plugins_compete_and_are_ranked(make_plugin) -> None:
     assert [row["rank"] for row in board["rows"]] == [1, 2]
     assert "spirals:train_size=200" in automl("leaderboard")
     assert "Known: spirals:train_size=200" in automl("leaderboard", "spirals", code=2)
+
+
+def test_imported_networks_are_listed_shown_and_ranked(tmp_path: Path) -> None:
+    place = "ab/nn/stat/train/img-classification_svhn_acc_cnn-{}/1.json"
+    files = {place.format(n): json.dumps([record(0, 0.25 * n, duration=None)]) for n in (1, 2, 3)}
+    automl("db", "import", "lemur", str(wheel(tmp_path / "some.whl", ABOUT | files)))
+    board = json.loads(automl("leaderboard", "svhn", "--limit", "2", "--json"))
+    assert [row["plugin"] for row in board["rows"]] == ["cnn-3", "cnn-2"]
+    shown = automl("leaderboard", "svhn", "--limit", "2")
+    for text in ("MIT License", "lemur-9.9.9", "The best 2 of 3."):
+        assert text in shown
+    for command in (["studies"], ["trials", "1"], ["show", "1/0"]):
+        assert "None" not in automl(*command)
+    assert "on the test split" in automl("show", "1/0")
 
 
 def test_the_python_face_does_what_the_command_line_does(make_plugin) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 import orjson
 from fastapi import Path
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from automl.core.errors import ConfigError
 from automl.dataset_db.comparisons import BANDS, GROUPS, MEASURES
@@ -19,7 +19,10 @@ KEY = 2**31 - 1  # the largest that PostgreSQL numbers rows with
 Number = Annotated[int, Path(ge=0, le=KEY)]
 Id = Annotated[int, Field(ge=0, le=KEY)]
 Name = Annotated[str, Field(max_length=300)]
+Distinct = AfterValidator(lambda listed: [*dict.fromkeys(listed)])
+Names = Annotated[list[str], Distinct]
 State = Literal["running", "complete", "pruned", "failed", "interrupted"]
+States = Annotated[list[State], Distinct]
 PAGE = 1000  # rows at most
 WHERE = (
     "Conditions as a JSON object: a name with a value, a list of the values allowed, or operators "
@@ -52,7 +55,7 @@ class StudiesAsked(Parameters):
 class TrialsAsked(Parameters):
     """Which trials of a study."""
 
-    state: list[State] = Field([], description="Repeat it for several; all by default")
+    state: States = Field([], description="Repeat it for several; all by default")
     order: Literal["best", "number"] = "best"
     limit: int = Field(50, ge=1, le=PAGE)
 
@@ -109,13 +112,13 @@ class Filters(Parameters):
 class ModelsAsked(Filters):
     """Which models, which of their columns, in which order."""
 
-    state: list[State] = Field(["complete"], description="Repeat it for several")
+    state: States = Field(["complete"], description="Repeat it for several")
     unique: str | None = Field(
         None,
         description="The best of each, by dataset and metric",
         json_schema_extra={"enum": [*UNIQUE]},
     )
-    column: list[str] = Field(
+    column: Names = Field(
         [],
         description="Repeat it for several; all by default",
         json_schema_extra={"items": {"type": "string", "enum": [*COLUMNS]}},
@@ -163,7 +166,7 @@ class RecordsAsked(Filters):
         None, description="By default what the objective was measured on: valid; test of imports"
     )
     best: bool = Field(False, description="The best of each network at each step only")
-    column: list[str] = Field(
+    column: Names = Field(
         [*FACTS],
         description="Of the trial; repeat it for several",
         json_schema_extra={"items": {"type": "string", "enum": [*COLUMNS]}},
@@ -254,7 +257,7 @@ class ParetoAsked(Filters):
     """Which front."""
 
     dataset: Name = Field(examples=["cifar-10"])
-    objective: list[str] = Field(
+    objective: Names = Field(
         ["objective", "parameters"],
         min_length=1,
         description="Repeat it: the better objective, the smaller others",
@@ -265,7 +268,7 @@ class ParetoAsked(Filters):
 class SummaryAsked(Filters):
     """Which groups of what."""
 
-    by: list[str] = Field(
+    by: Names = Field(
         ["dataset"],
         min_length=1,
         description="Repeat it for several",
@@ -275,7 +278,7 @@ class SummaryAsked(Filters):
     quantile: list[Annotated[float, Field(ge=0, le=1)]] = Field(
         [0.5], max_length=20, description="Repeat it for several; named `q0.5` in the answer"
     )
-    state: list[State] = Field(["complete"], description="Repeat it for several")
+    state: States = Field(["complete"], description="Repeat it for several")
     limit: int = Field(100, ge=1, le=PAGE)
 
 
@@ -283,12 +286,12 @@ class JoinedAsked(Filters):
     """Which models beside each other."""
 
     n: int = Field(2, ge=2, le=10, description="Models in a row")
-    same: list[str] = Field(
+    same: Names = Field(
         ["dataset", "metric"],
         description="Columns in which they agree",
         json_schema_extra={"items": {"type": "string", "enum": [*GROUPS]}},
     )
-    different: list[str] = Field(
+    different: Names = Field(
         ["plugin"],
         description="Columns in which they differ",
         json_schema_extra={"items": {"type": "string", "enum": [*GROUPS]}},

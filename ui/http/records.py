@@ -67,6 +67,9 @@ class StudyRow(Record):
     created_at: str = Field(description="UTC")
     active_at: str
     finished_at: str | None
+    source: str | None = Field(description="The import that it is of")
+    licence: str | None
+    origin: str | None
 
 
 class Study(StudyRow):
@@ -151,6 +154,10 @@ class Trial(TrialRow, PluginFacts):
     metric: str
     goal: str
     unit: str
+    split: str = Field(description="That the objective was measured on")
+    source: str | None
+    licence: str | None
+    origin: str | None
     settings: Document
     curves: dict[str, dict[str, list[list[float | None]]]] = Field(
         description="{split: {metric: [[step, value], ...]}}"

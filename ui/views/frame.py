@@ -19,6 +19,7 @@ STATE_COLOURS = {
     "failed": "red",
 }
 REFRESH_SECONDS = 3
+SPLITS = {"valid": "validation", "test": "test"}
 
 
 def page(draw: Callable[[], None]) -> Callable[[], None]:
@@ -66,3 +67,15 @@ def number(value: float | int | None) -> str:
     if value is None:
         return "–"
     return f"{value:.4g}" if isinstance(value, float) else f"{value:,}"
+
+
+def seconds(value: float | None) -> str:
+    """Seconds to a tenth; a dash where none were recorded."""
+    return "–" if value is None else f"{value:.1f} s"
+
+
+def provenance(row: dict[str, Any]) -> None:
+    """Where imported records come from and under which licence; nothing for our own."""
+    if row["source"]:
+        said = f"Imported from {row['source']}: {row['licence']}, {row['origin']}"
+        st.caption(literal(said))

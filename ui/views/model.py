@@ -14,7 +14,17 @@ from automl.core.cards import TargetCard
 from automl.core.discovery import catalogue
 from automl.dataset_db import query
 from automl.ui import charts
-from automl.ui.views.frame import literal, number, page, parameter, remembered, state_badge
+from automl.ui.views.frame import (
+    SPLITS,
+    literal,
+    number,
+    page,
+    parameter,
+    provenance,
+    remembered,
+    seconds,
+    state_badge,
+)
 
 EXPORT_SECONDS = 900
 LARGEST_DOWNLOAD = 100_000_000  # bytes
@@ -36,11 +46,12 @@ def show() -> None:
         f"{literal(row['plugin'])} version {row['plugin_version']} on {literal(row['dataset'])}: "
         f"{literal(paper['title'])} ({paper['year']})"
     )
+    provenance(row)
     facts = st.columns(4)
-    facts[0].metric(f"{row['metric']}, validation", number(row["objective"]))
+    facts[0].metric(f"{row['metric']}, {SPLITS[row['split']]}", number(row["objective"]))
     facts[1].metric("parameters", number(row["parameters"]))
     facts[2].metric("multiply-adds, one example", number(row["macs"]))
-    facts[3].metric("training", f"{row['seconds']:.1f} s")
+    facts[3].metric("training", seconds(row["seconds"]))
     if row["failure"]:
         st.error(f"{row['failure']['kind']}: {row['failure']['message']}")
         st.code(row["failure"]["traceback"] or row["failure"]["log"], language="text")
@@ -48,7 +59,7 @@ def show() -> None:
         ["Learning curve", "Scores", "Export", "Configuration", "Code"]
     )
     with curve:
-        figure = charts.learning(row["curves"], row["metric"], row["unit"])
+        figure = charts.learning(row["curves"], row["metric"], row["unit"], row["split"])
         st.plotly_chart(figure, key="learning")
     with scores:
         draw_scores(row)
@@ -65,7 +76,7 @@ def show() -> None:
 def draw_scores(row: Row) -> None:
     """Validation, test and probes."""
     listed = [
-        {"split": "valid", "dataset": row["dataset"], "metric": name, "value": value}
+        {"split": row["split"], "dataset": row["dataset"], "metric": name, "value": value}
         for name, value in (row["scores"] or {}).items()
     ]
     listed += [

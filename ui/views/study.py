@@ -15,6 +15,7 @@ from automl.ui.views.frame import (
     number,
     page,
     parameter,
+    provenance,
     remembered,
     state_badge,
 )
@@ -52,6 +53,7 @@ def draw(number_: int) -> None:
     state_badge(about["state"])
     if about["message"]:
         st.caption(literal(about["message"]))
+    provenance(about)
     facts = st.columns(4)
     done = about["n_complete"] + about["n_pruned"] + about["n_failed"]
     budget = f" of {about['budget_trials']}" if about["budget_trials"] else ""
@@ -79,7 +81,8 @@ def draw_charts(about: dict[str, object], trials: list[dict[str, object]]) -> No
         st.plotly_chart(charts.history(trials, metric, goal, unit), key="history")
     with right:
         st.subheader("Intermediate values")
-        curves = query.curves(int(str(about["id"])), metric=metric)
+        split = query.own_split(str(about["kind"]))
+        curves = query.curves(int(str(about["id"])), metric=metric, split=split)
         states = {int(str(trial["number"])): str(trial["state"]) for trial in trials}
         st.plotly_chart(charts.intermediate(curves, states, metric, unit), key="curves")
 
@@ -148,8 +151,8 @@ def draw_table(trials: list[dict[str, object]]) -> None:
 
 
 def params(trial: dict[str, object]) -> dict[str, object]:
-    """The searched parameters of a trial."""
-    found = trial["params"]
+    """The searched parameters of a trial; all settings of an imported one."""
+    found = trial["params"] or trial["config"]
     return found if isinstance(found, dict) else {}
 
 

@@ -56,9 +56,7 @@ async def pareto(
     """The models of a dataset that no other one beats in every objective."""
 
     def ask() -> Any:
-        return comparisons.pareto(
-            desk.reader, objectives=[*dict.fromkeys(asked.objective)], **asked.given()
-        )
+        return comparisons.pareto(desk.reader, objectives=asked.objective, **asked.given())
 
     return await desk.large(request, ask)
 
@@ -72,7 +70,7 @@ async def summary(
     def ask() -> Any:
         return comparisons.aggregate(
             desk.reader,
-            by=[*dict.fromkeys(asked.by)],
+            by=asked.by,
             of=asked.of,
             quantiles=[*{f"{q:g}": q for q in asked.quantile}.values()],
             states=asked.state or ["complete"],
