@@ -7,7 +7,8 @@ from contextlib import asynccontextmanager
 from importlib.metadata import version
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
+from fastapi.openapi.utils import get_openapi
 
 from automl.core.places import artifact_root
 from automl.dataset_db.engine import shown
@@ -15,6 +16,7 @@ from automl.dataset_db.reader import open_reader
 from automl.ui.http.asking import Desk
 from automl.ui.http.errors import add_handlers, documented
 from automl.ui.http.guard import Guard
+from automl.ui.http.parameters import refuse_repeats
 from automl.ui.http.routes import ROUTERS
 from automl.ui.http.settings import Served
 
@@ -59,7 +61,9 @@ def create_app(served: Served) -> FastAPI:
         redirect_slashes=False,
         responses=documented(400, 414, 422, 429, 500, 503),
         generate_unique_id_function=operation_name,
+        dependencies=[Depends(refuse_repeats)],
     )
+    app.openapi = lambda: described(app)  # type: ignore[method-assign]
     app.state.desk = Desk(reader, served.db, served.artifacts or artifact_root(), served.limits)
     app.state.served = served
     add_handlers(app, shown(reader.url))
@@ -72,3 +76,29 @@ def create_app(served: Served) -> FastAPI:
 def operation_name(route: Any) -> str:
     """The name of a question in the OpenAPI document: that of its function."""
     return str(route.name)
+
+
+def described(app: FastAPI) -> dict[str, Any]:
+    """The OpenAPI document, made once; no query parameter is null, as none can be in a URL."""
+    if app.openapi_schema is None:
+        document = get_openapi(
+            title=app.title,
+            version=app.version,
+            description=app.description,
+            routes=app.routes,
+            tags=app.openapi_tags,
+        )
+        for methods in document["paths"].values():
+            for about in methods.values():
+                for parameter in about.get("parameters", ()):
+                    parameter["schema"] = without_null(parameter["schema"])
+        app.openapi_schema = document
+    return app.openapi_schema
+
+
+def without_null(schema: dict[str, Any]) -> dict[str, Any]:
+    """A schema whose value is there, if the parameter is."""
+    kinds = [kind for kind in schema.get("anyOf", ()) if kind.get("type") != "null"]
+    if len(kinds) != 1:
+        return schema
+    return {**{key: schema[key] for key in schema if key != "anyOf"}, **kinds[0]}

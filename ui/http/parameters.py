@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 import orjson
-from fastapi import Path
+from fastapi import Path, Request
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from automl.core.errors import ConfigError
@@ -28,6 +28,25 @@ WHERE = (
     "Conditions as a JSON object: a name with a value, a list of the values allowed, or operators "
     f"({', '.join(OPERATORS)}). `config.NAME` is a setting, `scores.METRIC` a final score."
 )
+
+
+async def refuse_repeats(request: Request) -> None:
+    """Refuse a parameter that is given twice and has one value: which one was meant?
+
+    Raises:
+        ConfigError: naming it.
+    """
+    given = request.query_params
+    if len(given) == len(given.multi_items()):
+        return
+    parameters = getattr(request.scope.get("route"), "dependant", None)
+    models = (
+        [field.field_info.annotation for field in parameters.query_params] if parameters else []
+    )
+    fields = {name: field for model in models for name, field in model.model_fields.items()}
+    for name, field in fields.items():
+        if name in given and len(given.getlist(name)) > 1 and not isinstance(field.default, list):
+            raise ConfigError(f"{name} is given {len(given.getlist(name))} times: give it once")
 
 
 class Parameters(BaseModel):
@@ -82,9 +101,11 @@ class OfPlugin(Parameters):
 
 
 class LeaderboardAsked(Parameters):
-    """On what."""
+    """On what, by which objective."""
 
     dataset: Name | None = Field(None, examples=["cifar-10"])
+    metric: Name | None = Field(None, examples=["accuracy"])
+    limit: int = Field(50, ge=1, le=PAGE)
 
 
 class Filters(Parameters):

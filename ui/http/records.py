@@ -235,6 +235,8 @@ class Leaderboard(Record):
     metric: str
     goal: str
     unit: str
+    metrics: list[str] = Field(description="All objectives that there are on it")
+    total: int = Field(description="Plugins and networks; `rows` are the best of them")
     rows: list[Document]
     baselines: Document
 

@@ -210,6 +210,8 @@ def test_what_makes_no_sense_is_said_alike(site: Site) -> None:
 
     assert "there is no parameter 'datset'" in said("/v1/models", datset="x")
     assert "limit" in said("/v1/models", limit=1001)
+    assert "limit is given 2 times" in said("/v1/models", limit=[1, 2])
+    assert "dataset is given 2 times" in said("/v1/models", dataset=["a", "b"], state="failed")
     assert "study" in said("/v1/studies/x")
     assert "study" in said(f"/v1/studies/{2**63}")
     assert "no order 'price'" in said("/v1/models", order_by="price")

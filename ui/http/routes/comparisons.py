@@ -39,8 +39,14 @@ async def best(request: Request, desk: AtDesk, asked: Annotated[BestAsked, Query
 async def leaderboard(
     request: Request, desk: AtDesk, asked: Annotated[LeaderboardAsked, Query()]
 ) -> Response:
-    """The best model of each plugin on a dataset, by default that of the latest search."""
-    return await desk.large(request, lambda: ranking.leaderboard(asked.dataset, desk.reader))
+    """The best model of each plugin or network on a dataset, by default the latest searched."""
+
+    def ask() -> Any:
+        return ranking.leaderboard(
+            asked.dataset, desk.reader, metric=asked.metric, limit=asked.limit
+        )
+
+    return await desk.large(request, ask)
 
 
 @router.get("/claims", response_model=list[Claim])
