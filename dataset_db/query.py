@@ -234,12 +234,16 @@ def trials(
     limit: int | None = None,
 ) -> list[Row]:
     """A study's trials: the best first (``order="best"``) or by number (``"number"``)."""
-    query = select(*TRIAL_COLUMNS).select_from(TRIALS).where(TRIAL.c.study_id == study)
+    chosen = [TRIAL.c.study_id == study]
     if states:
-        query = query.where(TRIAL.c.state.in_(states))
+        chosen.append(TRIAL.c.state.in_(states))
     by = (TRIAL.c.cost, TRIAL.c.id) if order == "best" else (TRIAL.c.number,)
+    if limit is not None:  # ranked by what an index holds: only those shown are read whole
+        ranked = select(TRIAL.c.id).where(*chosen).order_by(*by).limit(limit).subquery()
+        chosen = [TRIAL.c.id.in_(select(ranked.c.id))]
+    query = select(*TRIAL_COLUMNS).select_from(TRIALS).where(*chosen)
     with reading(db) as connection:
-        return rows(connection, query.order_by(*by).limit(limit))
+        return rows(connection, query.order_by(*by))
 
 
 def curves(

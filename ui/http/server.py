@@ -50,7 +50,7 @@ def uvicorn_of(app: FastAPI) -> uvicorn.Server:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket bound to that address.
+    """A socket that listens on that address.
 
     Raises:
         ConfigError: if it is taken, not ours or not allowed.
@@ -60,6 +60,7 @@ def listen(host: str, port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
+        listener.listen()  # who is told the address may connect at once
     except OSError as error:
         listener.close()
         raise ConfigError(
