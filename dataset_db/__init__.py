@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from automl.dataset_db.corpus_files import export_models as export_models
     from automl.dataset_db.frames import models as models
+    from automl.dataset_db.near_duplicates import duplicates as duplicates
+    from automl.dataset_db.near_duplicates import neighbours as neighbours
     from automl.dataset_db.query import best as best
     from automl.dataset_db.query import claims as claims
     from automl.dataset_db.query import curves as curves
@@ -17,8 +19,6 @@ if TYPE_CHECKING:
     from automl.dataset_db.query import study as study
     from automl.dataset_db.query import trial as trial
     from automl.dataset_db.query import trials as trials
-    from automl.dataset_db.similar import duplicates as duplicates
-    from automl.dataset_db.similar import neighbours as neighbours
     from automl.dataset_db.store import Store as Store
 
 HOME = {
@@ -28,7 +28,7 @@ HOME = {
     ),
     "models": "automl.dataset_db.frames",
     "export_models": "automl.dataset_db.corpus_files",
-    **dict.fromkeys(("duplicates", "neighbours"), "automl.dataset_db.similar"),
+    **dict.fromkeys(("duplicates", "neighbours"), "automl.dataset_db.near_duplicates"),
     "Store": "automl.dataset_db.store",
 }
 __all__ = [*HOME]

@@ -16,10 +16,10 @@ from sqlalchemy import ColumnElement, Connection, Select, func, select
 
 from automl.core.errors import ConfigError
 from automl.dataset_db.fingerprints import PERMUTATIONS
-from automl.dataset_db.frames import codes
+from automl.dataset_db.near_duplicates import Networks, check_threshold, cluster_of, join, networks
+from automl.dataset_db.parts import codes
 from automl.dataset_db.query import COMPLETE, MODELS, Row
 from automl.dataset_db.schema import DATASET, PLUGIN, SOURCE, STUDY, TRIAL
-from automl.dataset_db.similar import Networks, check_threshold, cluster_of, join, networks
 
 FETCHED = 500  # rows with their code in memory at once
 SPLITS = {2: ("train", "test"), 3: ("train", "validation", "test")}

@@ -18,8 +18,8 @@ from automl.core.errors import ConfigError, DatabaseError
 from automl.dataset_db import corpus, prompts
 from automl.dataset_db.corpus import Grouping, Selection
 from automl.dataset_db.engine import reading
+from automl.dataset_db.near_duplicates import THRESHOLD
 from automl.dataset_db.query import Row
-from automl.dataset_db.similar import THRESHOLD
 from automl.dataset_db.types import dumps
 
 Format = Literal["jsonl", "parquet", "hf"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -26,6 +27,7 @@ from sqlalchemy import (
 from automl.core.errors import ConfigError, DatabaseError
 from automl.core.places import artifact_root
 from automl.dataset_db.engine import connect, explained, is_sqlite
+from automl.dataset_db.near_duplicates import plugins_of
 from automl.dataset_db.schema import (
     ARTIFACT,
     BENCHMARK,
@@ -48,7 +50,6 @@ from automl.dataset_db.schema import (
     STUDY_PLUGIN,
     TRIAL,
 )
-from automl.dataset_db.similar import plugins_of
 from automl.dataset_db.types import now
 
 OF_TRIAL = (SCORE, EVALUATION, ARTIFACT, EXPORT, PROBE, FLAG)
@@ -136,8 +137,8 @@ def prune(
         artifacts: The artifact folder; by default AUTOML_ARTIFACTS, else ``./automl_artifacts``.
 
     Returns:
-        rows by table, files and file_bytes, database_bytes (``None`` on PostgreSQL, whose own
-        clean-up frees them).
+        dry_run, rows by table, files and file_bytes, database_bytes (``None`` on PostgreSQL, whose
+        own clean-up frees them), shrunk: whether a file was made smaller.
 
     Raises:
         UnknownName: if there is no such source.
@@ -159,11 +160,11 @@ def prune(
             "files": len(deleting.files),
             "file_bytes": sum(deleting.files.values()),
             "database_bytes": freed,
+            "shrunk": False,
         }
         if not dry_run:
             remove_files(root, deleting.files)
-            if is_sqlite(engine) and told["rows"]:
-                shrink(engine)
+            told["shrunk"] = bool(told["rows"]) and is_sqlite(engine) and shrink(engine)
         return told
     finally:
         engine.dispose()
@@ -267,11 +268,17 @@ def remove_files(root: Path, files: dict[str, int]) -> None:
             path.parent.rmdir()
 
 
-def shrink(engine: Engine) -> None:
-    """Give the unused part of a SQLite file back; waits for other programs."""
-    with explained(engine.url):
-        connection = engine.raw_connection()
-        try:
-            connection.execute("VACUUM")
-        finally:
-            connection.close()
+def shrink(engine: Engine) -> bool:
+    """Give the unused part of a SQLite file back; whether it could be done.
+
+    The rows are gone already: if the disk is full or another program writes all the time, their
+    room is used again by later rows.
+    """
+    connection = engine.raw_connection()
+    try:
+        connection.cursor().execute("VACUUM")
+    except sqlite3.OperationalError:
+        return False
+    finally:
+        connection.close()
+    return True

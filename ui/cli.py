@@ -11,6 +11,7 @@ import typer
 from automl.core.errors import AutoMLError
 from automl.ui.database import db_commands
 from automl.ui.importing import import_commands
+from automl.ui.models import models
 from automl.ui.options import Database, Json, seconds
 from automl.ui.serving import serve
 
@@ -24,6 +25,7 @@ app = typer.Typer(
     epilog="Start with: [bold]automl search --plugin ptrnet[/bold]",
 )
 app.add_typer(db_commands, name="db")
+app.command(rich_help_panel="Models")(models)
 db_commands.add_typer(import_commands, name="import")
 
 PluginOption = Annotated[

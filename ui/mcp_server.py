@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import Any, ParamSpec
+from typing import Any
 
 from mcp.server.mcpserver import MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
@@ -35,15 +35,14 @@ INSTRUCTIONS = (
     "hyperparameters and scores. A model's reference is STUDY/NUMBER, e.g. 3/0. Scores on one "
     "dataset can be compared, scores of different datasets cannot."
 )
-P = ParamSpec("P")
 Answer = dict[str, Any]
 
 
-def told(function: Callable[P, Answer]) -> Callable[P, Answer]:
+def told(function: Callable[..., Answer]) -> Callable[..., Answer]:
     """A tool whose errors reach the model as one sentence, and whose answer is plain JSON."""
 
     @wraps(function)
-    def call(*args: P.args, **kwargs: P.kwargs) -> Answer:
+    def call(*args: Any, **kwargs: Any) -> Answer:
         try:
             answer = function(*args, **kwargs)
         except AutoMLError as error:
@@ -90,8 +89,14 @@ class Questions:
 
         `plugin` is a network's name. Give `next` of an answer as `after` for the next page.
         """
-        names = {"plugin": plugin or None, "dataset": dataset or None, "after": after or None}
-        frame = dataset_db.models(self.db, **names, study=study, limit=checked(limit))
+        frame = dataset_db.models(
+            self.db,
+            plugin=plugin or None,
+            dataset=dataset or None,
+            study=study,
+            limit=checked(limit),
+            after=after or None,
+        )
         rows = json.loads(frame.to_json(orient="records", date_format="iso"))
         return {"models": rows, "next": frame.attrs.get("next")}
 
@@ -203,7 +208,7 @@ def serve(db: str | None, *, allow_search: bool) -> None:
     """Answer on standard input and output until the client hangs up."""
     questions, searches = Questions(db), Searches(db)
     server = MCPServer("automl", instructions=INSTRUCTIONS, log_level="WARNING")
-    reading = [
+    reading: list[Callable[..., Answer]] = [
         *(questions.studies, questions.models, questions.model, questions.best),
         *(questions.leaderboard, questions.curves, questions.similar_code),
         *(questions.database, questions.plugins),
@@ -212,7 +217,8 @@ def serve(db: str | None, *, allow_search: bool) -> None:
         annotations = ToolAnnotations(read_only_hint=True, open_world_hint=False)
         server.tool(annotations=annotations)(told(question))
     if allow_search:
-        for tool in (searches.start_search, searches.search_result):
+        changing: list[Callable[..., Answer]] = [searches.start_search, searches.search_result]
+        for tool in changing:
             server.tool(annotations=ToolAnnotations(read_only_hint=False))(told(tool))
     try:
         server.run("stdio")

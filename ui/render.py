@@ -231,6 +231,28 @@ def trial(row: Row, json: bool) -> None:
         console.print(Panel(Syntax(text, "python"), title=name, title_align="left"))
 
 
+def models(found: Row, json: bool) -> None:
+    """A page of models with the columns asked for."""
+    if json:
+        dump(found)
+        return
+    console, rows = Console(), found["rows"]
+    if not rows:
+        console.print("No model matches.")
+        return
+    shown = table(*rows[0])
+    for row in rows:
+        shown.add_row(*(Text(cell(value)) for value in row.values()))
+    console.print(shown)
+    if found["next"]:
+        console.print(Text(f"More: --after '{found['next']}'", "dim"))
+
+
+def cell(value: Any) -> str:
+    """A value of any kind, on one line."""
+    return jsonlib.dumps(value) if isinstance(value, dict | list) else number(value)
+
+
 def leaderboard(found: Row, json: bool) -> None:
     """The plugins on a dataset, the best first."""
     if json:

@@ -40,6 +40,7 @@ MODELS = (
 COMPLEX = ("ComplexNet",)
 PARITY = 1e-4
 BATCHES = (1, 2, 7)
+FIXED = (2,)  # of a graph whose batch size is baked in
 
 
 def learning(seed: int) -> Scores:
@@ -110,7 +111,7 @@ def attempt(wheel: str, name: str, seed: int) -> dict[str, bool]:
         plugin.fit(model, config, Run(data, seed))
         reached["trained"] = True
         graph, static = model.graph()
-        reached["taken_out"] = bool(static) or agrees(graph, model, data)
+        reached["taken_out"] = agrees(graph, model, data, FIXED if static else BATCHES)
     except ExportError:
         reached["refused"] = True
     except (ConfigError, DataError, PolicyError, SandboxError) as error:
@@ -118,11 +119,11 @@ def attempt(wheel: str, name: str, seed: int) -> dict[str, bool]:
     return reached
 
 
-def agrees(graph: Any, model: Any, data: Digits) -> bool:
-    """Whether the computation outside equals the model's answers at several batch sizes."""
+def agrees(graph: Any, model: Any, data: Digits, sizes: tuple[int, ...]) -> bool:
+    """Whether the computation outside equals the model's answers at these batch sizes."""
     x = data.split("valid").examples["x"]
     with torch.no_grad():
-        gaps = [(graph(x[:n]) - model(x[:n])["logits"]).abs().max() for n in BATCHES]
+        gaps = [(graph(x[:n]) - model(x[:n])["logits"]).abs().max() for n in sizes]
     return float(torch.stack(gaps).max()) <= PARITY
 
 

@@ -232,7 +232,8 @@ def test_the_traceback_shows_the_line_of_the_code() -> None:
 def test_code_that_speaks_on_the_channel_gains_nothing(written) -> None:
     code = (
         f"import os\nfor handle in range(3, 20):\n"
-        f"    try: os.write(handle, {written})\n    except OSError: pass\nimport time; time.sleep(5)"
+        f"    try: os.write(handle, {written})\n    except OSError: pass\n"
+        "import time; time.sleep(5)"
     )
     assert ending(code).kind == "forbidden"
 

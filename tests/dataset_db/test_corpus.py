@@ -19,7 +19,7 @@ from sqlalchemy import insert, select, update
 
 from automl.core.errors import ConfigError, DatabaseError, MissingExtra, UnknownName
 from automl.core.record import PluginRecord, TrialEnd
-from automl.dataset_db import corpus, prompts, similar
+from automl.dataset_db import corpus, near_duplicates, prompts
 from automl.dataset_db.corpus import Selection
 from automl.dataset_db.corpus_files import Options, export_models
 from automl.dataset_db.engine import reading
@@ -161,7 +161,7 @@ def test_no_pair_across_splits_is_alike(seed, threshold, shares, by_family) -> N
     hashes = np.where(changed, draw.integers(0, 2**32, (40, 128), dtype=np.uint32), hashes)
     families = draw.choice(["", "a", "b"], 40, p=[0.8, 0.1, 0.1])
     rows = [{"id": n, "family": str(families[n])} for n in range(40)]
-    found = similar.Networks(rows, [f"{n:064x}" for n in draw.permutation(40)], hashes)
+    found = near_duplicates.Networks(rows, [f"{n:064x}" for n in draw.permutation(40)], hashes)
     groups = corpus.group_names(found, threshold, by_family=by_family)
     given_ = corpus.assign(Counter(groups.values()), corpus.fractions(shares), seed)
     split = np.array([given_[groups[n]] for n in range(40)])
@@ -376,5 +376,5 @@ def test_rows_come_in_parts_that_are_whole(db: str, filled, monkeypatch) -> None
 
 def test_a_source_that_does_not_exist(db: str, filled) -> None:
     with pytest.raises(UnknownName, match=r"no source 'publishd'. Did you mean 'published'"):
-        similar.duplicates(db, source="publishd")
-    assert similar.duplicates(db, source="published")["networks"] == 12
+        near_duplicates.duplicates(db, source="publishd")
+    assert near_duplicates.duplicates(db, source="published")["networks"] == 12

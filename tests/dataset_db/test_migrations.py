@@ -20,7 +20,7 @@ from alembic.script import ScriptDirectory
 from automl.core.errors import DatabaseError
 from automl.core.record import TrialEnd
 from automl.dataset_db import engine as opening
-from automl.dataset_db import query
+from automl.dataset_db import near_duplicates, query
 from automl.dataset_db.schema import STUDY, TRIAL
 from automl.dataset_db.store import Store
 from automl.dataset_db.tables import METADATA
@@ -168,6 +168,32 @@ def test_nothing_is_lost_on_the_way_from_the_first_schema(db: str, spec, start, 
             opening.transaction(store.engine) as connection,
         ):
             connection.execute(unknown)
+
+
+@pytest.mark.parametrize("earlier", opening.REVISIONS[:-1])
+def test_from_every_earlier_revision_with_data(db: str, spec, start, earlier: str) -> None:
+    with Store(db) as store:
+        study = store.create_study(spec)
+        for number in range(3):
+            store.start_trial(study, start(number))
+            store.report(study, number, 1, "valid", {"accuracy": 0.5})
+            end = TrialEnd(number, "complete", number / 4, {"accuracy": number / 4}, 1, 0.25)
+            store.finish_trial(study, end)
+        store.close_study(study, "complete", 2, 1.0)
+        before = store.spec(study), store.past(study), query.study(study, db)
+        config = configuration()
+        with opening.migrating(store.engine) as connection:
+            config.attributes["connection"] = connection
+            command.downgrade(config, earlier)
+        assert opening.revision(store.engine) == earlier
+    with Store(db) as store:
+        assert opening.revision(store.engine) == HEAD
+        assert (store.spec(study), store.past(study), query.study(study, db)) == before
+        assert query.best(db) == f"{study}/2"
+        assert store.create_study(spec) == study + 1
+        with store.engine.connect() as connection:
+            assert set(connection.execute(sqlalchemy.select(TRIAL.c.dataset_id)).scalars()) == {1}
+    assert near_duplicates.duplicates(db)["networks"] == 1  # texts of then have no fingerprint yet
 
 
 def test_a_migration_that_fails_changes_nothing(db: str, spec, newer) -> None:

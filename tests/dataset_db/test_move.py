@@ -196,3 +196,33 @@ def test_a_number_is_hashed_alike_whether_it_comes_back_whole_or_not(value: floa
         assert moving.number(json.loads(decimal)) == moving.number(value)
     elif isinstance(value, int):
         assert moving.number(json.loads(str(value))) == moving.number(value)
+
+
+@pytest.fixture
+def full_disk(tmp_path: Path) -> Any:
+    """A file system of 512 kB, in memory."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", str(folder)]
+    if subprocess.run(mount, check=False, capture_output=True).returncode:
+        pytest.skip("mounting needs rights that this user lacks")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_disk_that_is_full_is_told_in_a_sentence(
+    filled: str, make_store, study: int, full_disk: Path
+) -> None:
+    with make_store().engine.begin() as connection:
+        scores = [
+            {"trial_id": 1, "split": "valid", "step": n, "metric": "m", "value": 0.5}
+            for n in range(2, 30_000)
+        ]
+        connection.execute(insert(SCORE), scores)
+    with pytest.raises(
+        DatabaseError, match=r"(disk is full; free some|disk I/O error; check)"
+    ) as error:
+        move(filled, str(full_disk / "target.db"))
+    assert "\n" not in str(error.value)
+    assert list(full_disk.iterdir()) == []
+    move(filled, str(full_disk.parent / "target.db"))

@@ -246,3 +246,81 @@ def test_two_studies_are_written_from_two_processes(make_store, db, spec, tmp_pa
             process.kill()
             process.wait()
     assert all(len(store.past(study)) > 30 for study in studies)
+
+
+READ = """
+import sys, time
+from sqlalchemy import func, select
+from automl.dataset_db.engine import reading
+from automl.dataset_db.schema import SCORE, STUDY, TRIAL
+seen, last = 0, -1
+while seen < int(sys.argv[2]):
+    with reading(sys.argv[1]) as connection:
+        told = connection.execute(select(STUDY.c.n_complete)).scalar_one()
+        time.sleep(0.001)  # the writer goes on meanwhile
+        trials = connection.execute(select(func.count()).select_from(TRIAL)).scalar_one()
+        scores = connection.execute(select(func.count()).select_from(SCORE)).scalar_one()
+        assert (trials, scores) == (told, 2 * told), (told, trials, scores)
+        assert told >= last, "time went backwards"
+    seen, last = seen + (told != last), told
+print("done", flush=True)
+"""
+
+
+def test_eight_processes_read_beside_a_writer(store, db, study, run_trial) -> None:
+    readers = [start(READ, db, 5) for _ in range(8)]
+    number, deadline = 0, time.monotonic() + 120
+    try:
+        while any(reader.poll() is None for reader in readers) and time.monotonic() < deadline:
+            run_trial(store, study, number)
+            store.flush()
+            number += 1
+        assert [reader.wait(5) for reader in readers] == [0] * 8
+    finally:
+        for reader in readers:
+            reader.kill()
+            reader.wait()
+    assert len(store.past(study)) == number
+
+
+INSERT = """
+import sys
+from sqlalchemy import select
+from automl.dataset_db.bulk import insert_rows
+from automl.dataset_db.engine import connect, transaction
+from automl.dataset_db.schema import SCORE, TRIAL
+engine = connect(sys.argv[1], write=True)
+step = int(sys.argv[2])
+while True:
+    with transaction(engine) as connection:
+        trial = connection.execute(select(TRIAL.c.id)).scalar_one()
+        for part in range(10):
+            rows = [(trial, "valid", step + n, "m", 0.5) for n in range(1000)]
+            insert_rows(connection, SCORE, ("trial_id", "split", "step", "metric", "value"), rows)
+            step += 1000
+            print("inserted", flush=True)
+    print("committed", flush=True)
+"""
+
+
+def test_kill_9_in_a_batch_insert_leaves_whole_batches(store, db, study, run_trial) -> None:
+    run_trial(store, study, 0)
+    store.flush()
+    committed = 0
+    for _ in range(3):
+        process = start(INSERT, db, 100 + 10_000 * committed)
+        for _ in range(16):  # one whole batch and half of the next
+            committed += hear(process) == "committed"
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        with reading(db) as connection:
+            query_ = select(func.count()).select_from(SCORE).where(SCORE.c.metric == "m")
+            count = connection.execute(query_).scalar_one()
+            assert count % 10_000 == 0
+            committed = count // 10_000
+    assert committed >= 3
+    if "://" not in db:
+        with sqlite3.connect(db) as connection:
+            assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+            assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
+    assert len(store.past(study)) == 1

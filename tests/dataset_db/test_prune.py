@@ -15,7 +15,7 @@ from automl.core.errors import ConfigError, DatabaseError, UnknownName
 from automl.core.record import PluginRecord
 from automl.dataset_db import engine as opening
 from automl.dataset_db import query
-from automl.dataset_db.prune import Unwanted, prune
+from automl.dataset_db.prune import Unwanted, prune, shrink
 from automl.dataset_db.schema import (
     ARTIFACT,
     CODE,
@@ -101,6 +101,7 @@ def test_a_dry_run_tells_the_same_and_deletes_nothing(db: str, filled: Store, pr
     assert told.pop("dry_run") and told["files"] == 4
     done = prunes(keep_best=1, failed=True)
     assert not done.pop("dry_run")
+    assert (told.pop("shrunk"), done.pop("shrunk")) == (False, "://" not in db)
     assert done == told
     assert numbers(db, 1) == [4]
 
@@ -168,6 +169,14 @@ def test_the_file_becomes_smaller(db: str, filled: Store, prunes) -> None:
     assert told["database_bytes"] > 100_000
     filled.engine.dispose()
     assert query.info(db)["bytes"] < before - told["database_bytes"] // 2
+
+
+def test_a_file_that_another_program_writes_to_is_not_made_smaller(tmp_path: Path) -> None:
+    path = tmp_path / "models.db"
+    engine = opening.connect(path, write=True, busy=0.1)
+    with opening.connect(path, write=True).begin():
+        assert not shrink(engine)
+    assert shrink(engine)
 
 
 def test_a_file_outside_the_artifact_folder_is_never_removed(

@@ -35,7 +35,8 @@ DATA = "digits:test=0.5,valid=0.5"
 PARTS = {
     "hyperparameters": "{'lr', 'momentum'}",
     "signature": "in_shape, out_shape, prm, device",
-    "layers": "nn.Conv2d(in_shape[1], 8, 3, 4), nn.ReLU(), nn.Flatten(), nn.LazyLinear(out_shape[0])",
+    "layers": "nn.Conv2d(in_shape[1], 8, 3, 4), nn.ReLU(), nn.Flatten(), "
+    "nn.LazyLinear(out_shape[0])",
     "setup": "self.criteria = (nn.CrossEntropyLoss(),)",
     "optimizer": "torch.optim.SGD(self.parameters(), lr=prm['lr'], momentum=prm['momentum'])",
     "loss": "self.criteria[0](self(x), y)",

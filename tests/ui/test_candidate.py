@@ -41,13 +41,18 @@ def changed(old: str, new: str) -> str:
         (GOOD + "\nraise ValueError('at import')\n", "import", "error", "at import"),
         (GOOD + "\nnn.os = nn.modules.utils.os if False else None\nwhile True: pass\n", "import",
          "timeout", "too long"),
-        (changed("nn.Linear(channels,", "nn.Linear(channels + 1,"), "shapes", "error", "RuntimeError"),
+        (changed("nn.Linear(channels,", "nn.Linear(channels + 1,"), "shapes", "error",
+         "RuntimeError"),
         (changed("out_shape[0])", "7)"), "shapes", "error", "(2, 10) is wanted"),
         (changed("loss.backward()", "loss.nothing()"), "training", "error", "AttributeError"),
-        (changed("loss.backward()", "(loss * float('nan')).backward()"), "training", "error", "nan"),
+        (changed("loss.backward()", "(loss * float('nan')).backward()"), "training", "error",
+         "nan"),
         (changed("self.optimizer.step()", "pass"), "score", "", "no better than chance"),
     ],
-    ids=["import", "syntax", "format", "raises", "hangs", "forward", "answer", "train", "nan", "idle"],
+    ids=(
+        "import", "syntax", "format", "raises", "hangs", "forward", "answer", "train", "nan",
+        "idle",
+    ),
 )  # fmt: skip
 def test_a_file_fails_at_the_stage_it_fails_at(tmp_path, code, stage, kind, message) -> None:
     seconds = 8.0 if kind == "timeout" else 60.0

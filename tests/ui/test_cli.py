@@ -160,6 +160,48 @@ def test_imported_networks_are_listed_shown_and_ranked(tmp_path: Path) -> None:
     assert "on the test split" in automl("show", "1/0")
 
 
+def test_models_are_filtered_ordered_and_paged(make_plugin) -> None:
+    automl("search", "-p", make_plugin(), "-n", "5", *FAST)
+    every = json.loads(automl("models", "--json"))["rows"]
+    assert [row["number"] for row in every] == [
+        row["number"] for row in json.loads(automl("trials", "1", "--json"))
+    ]
+    low = every[2]["objective"]
+    narrow = ["-w", f"config.x >= {low}", "-w", f"config.x < {every[0]['objective']}"]
+    found = json.loads(automl("models", *narrow, "--columns", "number,config", "--json"))["rows"]
+    assert [row["number"] for row in found] == [row["number"] for row in every[1:3]]
+    first = json.loads(automl("models", "--order", "-objective", "--limit", "2", "--json"))
+    second = json.loads(
+        automl("models", "--order", "-objective", "--after", first["next"], "--json")
+    )
+    assert first["rows"] + second["rows"] == every
+    assert "More: --after" in automl("models", "--limit", "2")
+    assert "No model matches." in automl("models", "-w", "plugin = nothing")
+    assert "must be COLUMN OPERATOR VALUE" in automl("models", "-w", "lr", code=2)
+    assert "is given twice" in automl("models", "-w", "step = 1", "-w", "step = 2", code=2)
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("config.lr<0.1", {"config.lr": {"<": 0.1}}),
+        ("config.lr <= 1e-3", {"config.lr": {"<=": 0.001}}),
+        ("plugin prefix ga-", {"plugin": {"prefix": "ga-"}}),
+        ("plugin = a = b", {"plugin": {"=": "a = b"}}),
+        ('plugin = "7"', {"plugin": {"=": "7"}}),
+        ('dataset in ["a", "b"]', {"dataset": {"in": ["a", "b"]}}),
+        ("step between [1, 2]", {"step": {"between": [1, 2]}}),
+        ("config.lr known", {"config.lr": {"known": True}}),
+        ("config.lr known false", {"config.lr": {"known": False}}),
+        ("seed != null", {"seed": {"!=": None}}),
+    ],
+)
+def test_conditions_are_read_as_they_are_written(text, wanted) -> None:
+    from automl.ui.models import conditions
+
+    assert conditions([text]) == wanted
+
+
 def test_the_python_face_does_what_the_command_line_does(make_plugin) -> None:
     import automl as face
 

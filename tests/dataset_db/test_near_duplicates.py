@@ -13,7 +13,7 @@ from sqlalchemy import update
 
 from automl.core.errors import ConfigError, UnknownName
 from automl.core.record import PluginRecord, StudySpec
-from automl.dataset_db import similar
+from automl.dataset_db import near_duplicates
 from automl.dataset_db.schema import CODE
 from automl.dataset_db.store import Store
 
@@ -56,11 +56,11 @@ def test_exact_and_near_duplicates(db: str, record) -> None:
         e="not python (",
         f="not  python (",
     )
-    found = similar.duplicates(db)
+    found = near_duplicates.duplicates(db)
     assert (found["networks"], found["distinct"]) == (6, 5)
     assert names(found["exact"]) == [["a", "b"]]
     assert names(found["near"]) == [["a", "b", "c"], ["e", "f"]]
-    assert similar.clusters(db) == {
+    assert near_duplicates.clusters(db) == {
         ids["a"]: ids["a"],
         ids["b"]: ids["a"],
         ids["c"]: ids["a"],
@@ -68,15 +68,15 @@ def test_exact_and_near_duplicates(db: str, record) -> None:
         ids["e"]: ids["e"],
         ids["f"]: ids["e"],
     }
-    assert names(similar.duplicates(db, threshold=1)["near"]) == [["e", "f"]]
+    assert names(near_duplicates.duplicates(db, threshold=1)["near"]) == [["e", "f"]]
 
 
 def test_neighbours_of_a_text(db: str, record) -> None:
     record(a=NETWORK, c=NETWORK.replace("stride=2", "stride=1", 1), d="x = 1")
-    found = similar.neighbours("'''Docs.'''\n" + NETWORK, db)
+    found = near_duplicates.neighbours("'''Docs.'''\n" + NETWORK, db)
     assert [(row["name"], row["exact"]) for row in found] == [("a", True), ("c", False)]
     assert found[0]["similarity"] == 1 > found[1]["similarity"] > 0.9
-    assert len(similar.neighbours(NETWORK, db, limit=1)) == 1
+    assert len(near_duplicates.neighbours(NETWORK, db, limit=1)) == 1
 
 
 def test_a_network_of_several_files_is_one_network(db: str, store, spec, with_plugin) -> None:
@@ -84,32 +84,32 @@ def test_a_network_of_several_files_is_one_network(db: str, store, spec, with_pl
     store.create_study(with_plugin(name="one", code={"a.py": NETWORK, "b.py": "y = 1"}))
     store.create_study(with_plugin(name="two", code={"x.py": "y = 1", "z.py": NETWORK}))
     store.create_study(with_plugin(name="part", code={"a.py": NETWORK[:half]}))
-    assert names(similar.duplicates(db)["exact"]) == [["one", "two"]]
+    assert names(near_duplicates.duplicates(db)["exact"]) == [["one", "two"]]
 
 
 def test_texts_recorded_before_there_were_fingerprints(db: str, record, make_store) -> None:
     record(a=NETWORK, b=NETWORK + "\n")
     with make_store().engine.begin() as connection:
         connection.execute(update(CODE).values(minhash=None))
-    assert names(similar.duplicates(db)["exact"]) == [["a", "b"]]
+    assert names(near_duplicates.duplicates(db)["exact"]) == [["a", "b"]]
 
 
 def test_only_one_source(db: str, record) -> None:
     record(a=NETWORK, b=NETWORK + "\n")
     with pytest.raises(UnknownName, match="there is no source 'lemur-2.1.0'"):
-        similar.duplicates(db, source="lemur-2.1.0")
+        near_duplicates.duplicates(db, source="lemur-2.1.0")
 
 
 @pytest.mark.parametrize("threshold", [0.4, 1.1, float("nan")])
 def test_thresholds_that_mean_nothing(db: str, store, threshold: float) -> None:
     with pytest.raises(ConfigError, match="must be from 0.5 to 1, e.g. 0.9"):
-        similar.duplicates(db, threshold=threshold)
+        near_duplicates.duplicates(db, threshold=threshold)
 
 
 def test_an_empty_database(db: str, store) -> None:
-    assert similar.clusters(db) == {}
-    assert similar.duplicates(db)["networks"] == 0
-    assert similar.neighbours(NETWORK, db) == []
+    assert near_duplicates.clusters(db) == {}
+    assert near_duplicates.duplicates(db)["networks"] == 0
+    assert near_duplicates.neighbours(NETWORK, db) == []
 
 
 @given(
@@ -127,5 +127,5 @@ def test_clusters_are_the_components_of_all_close_pairs(seed, kinds, threshold) 
     expected = np.arange(60)
     for _ in range(60):
         expected = np.min(np.where(same, expected[None], 60), axis=1)
-    found = similar.Networks([], [str(n) for n in range(60)], hashes)
-    assert similar.cluster_of(found, threshold) == expected.tolist()
+    found = near_duplicates.Networks([], [str(n) for n in range(60)], hashes)
+    assert near_duplicates.cluster_of(found, threshold) == expected.tolist()
