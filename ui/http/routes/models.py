@@ -29,7 +29,7 @@ async def models(
     `next` marks the page after; null is the last one. `code` holds the source files of each
     network once, by `code_hash`.
     """
-    page = {"limit": asked.limit, "after": asked.after}
+    page: dict[str, Any] = {"limit": asked.limit, "after": asked.after}
     return await desk.large(request, lambda: model_page(desk.reader, **asked.asked(), **page))
 
 
