@@ -15,6 +15,8 @@ DOCS = HERE.parent / "docs"
 SCRIPTS = (
     "engine",
     "database",
+    "http_reads",
+    "list_page",
     "list_page",
     "training_loop",
     "cli_start",

@@ -50,6 +50,10 @@ class DatabaseError(AutoMLError):
     """The model database cannot be opened, read or written."""
 
 
+class QueryTimeout(DatabaseError):
+    """A question to the model database took longer than allowed."""
+
+
 class ExportError(AutoMLError):
     """A model cannot be exported, or its exported file disagrees with PyTorch."""
 

@@ -8,17 +8,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import psutil
 import sqlalchemy
 from sqlalchemy import Connection, Engine, event, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
-from automl.core.errors import DatabaseError, MissingExtra
+from automl.core.errors import DatabaseError, MissingExtra, QueryTimeout
 from automl.core.places import Places
 from automl.dataset_db.types import dumps, loads
 
+Db: TypeAlias = str | Path | Engine | None  # a file, a URL, one that is open, or the default
 REVISIONS = ("0001", "0002", "0003")  # those in migrations/versions, oldest first; a test compares
 MIGRATIONS = Path(__file__).parent / "migrations"
 VERSION_TABLE = "automl_version"  # not Alembic's own, which another program may have here
@@ -42,6 +43,7 @@ ADVICE = {
     "password": "correct the user and password of the URL",
     "permission denied": "ask for the right to use it",
 }
+OUT_OF_TIME = ("interrupted", "statement timeout")
 
 
 def database_url(db: str | Path | None = None) -> sqlalchemy.URL:
@@ -315,20 +317,31 @@ def explained(url: sqlalchemy.URL) -> Iterator[None]:
         cause = str(getattr(error, "orig", None) or error).strip()
         advice = next((text for word, text in ADVICE.items() if word in cause), "")
         cause = cause.splitlines()[0] if cause else type(error).__name__
+        if any(word in cause for word in OUT_OF_TIME):
+            raise QueryTimeout(
+                f"database {shown(url)}: the question takes too long; filter it, or ask for less"
+            ) from error
         sentence = f"database {shown(url)}: {cause}"
         raise DatabaseError(f"{sentence}; {advice}" if advice else sentence) from error
 
 
 @contextmanager
-def reading(db: str | Path | None = None) -> Iterator[Connection]:
+def reading(db: Db = None) -> Iterator[Connection]:
     """A read-only connection in one transaction (one state of the data), closed afterwards.
+
+    An open engine (``connect(..., write=False)``) lends one of its connections and stays open: a
+    server that asks often neither opens the database nor checks its schema each time.
 
     Raises:
         DatabaseError, MissingExtra: see ``connect``.
     """
+    if isinstance(db, Engine):
+        with explained(db.url), db.connect() as connection:
+            yield connection
+        return
     engine = connect(db, write=False)
     try:
-        with explained(engine.url), engine.connect() as connection:
+        with reading(engine) as connection:
             yield connection
     finally:
         engine.dispose()

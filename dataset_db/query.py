@@ -2,8 +2,8 @@
 
 Rows are plain dictionaries: JSON-able but for times, which are aware ``datetime`` in UTC. Lists
 read narrow rows; code, curves and files are fetched for one model at a time. Every function takes
-``db``, a file or URL; by default AUTOML_DB, else ``./automl.db``. All raise ``DatabaseError`` if
-there is no readable database.
+``db``: a file, a URL, or an engine that ``engine.connect`` opened; by default AUTOML_DB, else
+``./automl.db``. All raise ``DatabaseError`` if there is no readable database.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, func, select, text
+from sqlalchemy import ColumnElement, Connection, Engine, Select, bindparam, func, select, text
 
 from automl.core.errors import UnknownName, did_you_mean
 from automl.core.places import artifact_root
-from automl.dataset_db.catalogue import entrants, plugin_code, plugin_facts
-from automl.dataset_db.engine import REVISIONS, database_url, reading, shown
+from automl.dataset_db.catalogue import PAPER_FACTS, plugin_code
+from automl.dataset_db.engine import REVISIONS, Db, database_url, reading, shown
 from automl.dataset_db.owner import alive
 from automl.dataset_db.schema import (
     ARTIFACT,
@@ -28,6 +28,7 @@ from automl.dataset_db.schema import (
     ENVIRONMENT,
     EVALUATION,
     EXPORT,
+    PAPER,
     PLUGIN,
     PROBE,
     SCORE,
@@ -91,22 +92,67 @@ TRIAL_COLUMNS = (
 )
 LATEST = 100  # studies in a list
 STUDIES = STUDY.join(DATASET, DATASET.c.id == STUDY.c.dataset_id)
+ORIGINS = STUDIES.outerjoin(SOURCE, SOURCE.c.id == STUDY.c.source_id)
 TRIALS = TRIAL.join(PLUGIN, PLUGIN.c.id == TRIAL.c.plugin_id)
 MODELS = STUDIES.join(TRIAL, TRIAL.c.study_id == STUDY.c.id).join(
     PLUGIN, PLUGIN.c.id == TRIAL.c.plugin_id
 )
+PLUGIN_COLUMNS = (
+    PLUGIN.c.name.label("plugin"),
+    PLUGIN.c.version.label("plugin_version"),
+    *(PAPER.c[name].label(f"paper_{name}") for name in PAPER_FACTS),
+)
+# Of one study or trial, and made once: building a query takes longer than these take to run.
+WHOLE_STUDY = (
+    select(*STUDY_COLUMNS, STUDY.c.owner, STUDY.c.settings, STUDY.c.space, STUDY.c.metrics)
+    .add_columns(ENVIRONMENT.c.facts.label("environment"))
+    .select_from(ORIGINS.join(ENVIRONMENT, ENVIRONMENT.c.id == STUDY.c.environment_id))
+    .where(STUDY.c.id == bindparam("study"))
+)
+ENTRANTS = (
+    select(*PLUGIN_COLUMNS)
+    .select_from(PLUGIN.join(PAPER, PAPER.c.id == PLUGIN.c.paper_id))
+    .join(STUDY_PLUGIN, STUDY_PLUGIN.c.plugin_id == PLUGIN.c.id)
+    .where(STUDY_PLUGIN.c.study_id == bindparam("study"))
+    .order_by(PLUGIN.c.name)
+)
+WHOLE_TRIAL = select(
+    *TRIAL_COLUMNS,
+    *PLUGIN_COLUMNS[1:],
+    TRIAL.c.plugin_id,
+    DATASET.c.name.label("dataset"),
+    *(DATASET.c.problem, STUDY.c.metric, STUDY.c.goal, STUDY.c.unit, STUDY.c.settings),
+    *(STUDY.c.kind, SOURCE.c.name.label("source"), SOURCE.c.licence, SOURCE.c.origin),
+).select_from(
+    MODELS.join(PAPER, PAPER.c.id == PLUGIN.c.paper_id).outerjoin(
+        SOURCE, SOURCE.c.id == STUDY.c.source_id
+    )
+)
+SERIES = (
+    select(SCORE.c.split, SCORE.c.metric, SCORE.c.step, SCORE.c.value)
+    .where(SCORE.c.trial_id == bindparam("trial"))
+    .order_by(SCORE.c.step)
+)
+EVALUATIONS, ARTIFACTS, EXPORTS, PROBES = (
+    select(*columns).where(table.c.trial_id == bindparam("trial")).order_by(table.c.id)
+    for table, columns in (
+        (EVALUATION, [EVALUATION.c[n] for n in ("dataset", "split", "metric", "value", "reason")]),
+        (ARTIFACT, [*ARTIFACT.c]),
+        (EXPORT, [*EXPORT.c]),
+        (PROBE, [PROBE.c[n] for n in ("probe", "name", "value")]),
+    )
+)
 COMPLETE = (TRIAL.c.state == "complete", TRIAL.c.objective.is_not(None))
 
 
-def rows(connection: Connection, query: Select[Any]) -> list[Row]:
-    """The result of a query as dictionaries."""
-    return [dict(row._mapping) for row in connection.execute(query)]
+def rows(connection: Connection, query: Select[Any], **values: Any) -> list[Row]:
+    """The result of a query, with values for its parameters, as dictionaries."""
+    return [dict(row._mapping) for row in connection.execute(query, values)]
 
 
 def study_query() -> Select[Any]:
     """Studies with the name of their dataset and, if they were imported, of their source."""
-    imported = STUDIES.outerjoin(SOURCE, SOURCE.c.id == STUDY.c.source_id)
-    return select(*STUDY_COLUMNS, STUDY.c.owner).select_from(imported)
+    return select(*STUDY_COLUMNS, STUDY.c.owner).select_from(ORIGINS)
 
 
 def honest(row: Row) -> Row:
@@ -118,7 +164,7 @@ def honest(row: Row) -> Row:
 
 
 def studies(
-    db: str | None = None,
+    db: Db = None,
     *,
     plugin: str | None = None,
     dataset: str | None = None,
@@ -147,7 +193,7 @@ def takes_part(plugin: str) -> ColumnElement[bool]:
     return STUDY.c.id.in_(mine.where(PLUGIN.c.name == plugin))
 
 
-def study(number: int, db: str | None = None) -> Row:
+def study(number: int, db: Db = None) -> Row:
     """One study with its settings, space, metrics, plugins and environment.
 
     Raises:
@@ -159,18 +205,13 @@ def study(number: int, db: str | None = None) -> Row:
 
 def whole_study(connection: Connection, number: int) -> Row:
     """See ``study``."""
-    more = (STUDY.c.settings, STUDY.c.space, STUDY.c.metrics, STUDY.c.environment_id)
-    query = study_query().add_columns(*more)
-    found = rows(connection, query.where(STUDY.c.id == number))
+    found = rows(connection, WHOLE_STUDY, study=number)
     if not found:
         raise UnknownName(f"there is no study {number}; `automl studies` lists them")
     row = honest(found[0])
-    facts = select(ENVIRONMENT.c.facts).where(ENVIRONMENT.c.id == row.pop("environment_id"))
-    return {
-        **row,
-        "plugins": [about_plugin(connection, key) for key in entrants(connection, number).values()],
-        "environment": connection.execute(facts).scalar_one(),
-    }
+    environment = row.pop("environment")
+    plugins = [about_plugin(row) for row in rows(connection, ENTRANTS, study=number)]
+    return {**row, "plugins": plugins, "environment": environment}
 
 
 def own_split(kind: str) -> str:
@@ -178,31 +219,35 @@ def own_split(kind: str) -> str:
     return "test" if kind == "import" else "valid"
 
 
-def about_plugin(connection: Connection, plugin_id: int) -> Row:
-    """Name, version and paper of a plugin."""
-    facts = plugin_facts(connection, plugin_id)
-    return dict(zip(("plugin", "plugin_version", "paper"), facts, strict=True))
+def about_plugin(row: Row) -> Row:
+    """Name, version and paper of a plugin, taken from a row that has ``PLUGIN_COLUMNS``."""
+    paper = {name: row[f"paper_{name}"] for name in PAPER_FACTS}
+    return {"plugin": row["plugin"], "plugin_version": row["plugin_version"], "paper": paper}
 
 
 def trials(
     study: int,
-    db: str | None = None,
+    db: Db = None,
     *,
     states: Sequence[str] = (),
     order: str = "best",
     limit: int | None = None,
 ) -> list[Row]:
     """A study's trials: the best first (``order="best"``) or by number (``"number"``)."""
-    query = select(*TRIAL_COLUMNS).select_from(TRIALS).where(TRIAL.c.study_id == study)
+    chosen = [TRIAL.c.study_id == study]
     if states:
-        query = query.where(TRIAL.c.state.in_(states))
+        chosen.append(TRIAL.c.state.in_(states))
     by = (TRIAL.c.cost, TRIAL.c.id) if order == "best" else (TRIAL.c.number,)
+    if limit is not None:  # ranked by what an index holds: only those shown are read whole
+        ranked = select(TRIAL.c.id).where(*chosen).order_by(*by).limit(limit).subquery()
+        chosen = [TRIAL.c.id.in_(select(ranked.c.id))]
+    query = select(*TRIAL_COLUMNS).select_from(TRIALS).where(*chosen)
     with reading(db) as connection:
-        return rows(connection, query.order_by(*by).limit(limit))
+        return rows(connection, query.order_by(*by))
 
 
 def curves(
-    study: int, db: str | None = None, *, metric: str, split: str = "valid"
+    study: int, db: Db = None, *, metric: str, split: str = "valid"
 ) -> dict[int, list[tuple[int, float]]]:
     """What the trials of a study reported: number -> [(step, value), ...]."""
     query = (
@@ -238,7 +283,7 @@ def trial_place(reference: str | int) -> list[ColumnElement[bool]]:
     return [TRIAL.c.study_id == study, TRIAL.c.number == number]
 
 
-def trial(reference: str | int, db: str | None = None, *, code: bool = False) -> Row:
+def trial(reference: str | int, db: Db = None, *, code: bool = False) -> Row:
     """Everything on record about one trial, given as ``STUDY/NUMBER`` or by its id.
 
     ``code`` adds its plugin's texts by file name.
@@ -247,18 +292,26 @@ def trial(reference: str | int, db: str | None = None, *, code: bool = False) ->
         UnknownName: if there is no such trial.
     """
     with reading(db) as connection:
-        row = narrow_trial(connection, reference)
-        about = whole_study(connection, row["study"])
+        found = rows(connection, WHOLE_TRIAL.where(*trial_place(reference)))
+        if not found:
+            raise no_trial(reference)
+        (row,) = found
+        plugin_id = row.pop("plugin_id")
+        row |= about_plugin(row)
+        for name in PAPER_FACTS:
+            del row[f"paper_{name}"]
         row["reference"] = f"{row['study']}/{row['number']}"
         row |= parts(connection, row["id"])
-        place = select(TRIAL.c.plugin_id).where(TRIAL.c.id == row["id"])
-        plugin_id = connection.execute(place).scalar_one()
-        row |= about_plugin(connection, plugin_id)
         if code:
             row["code"] = plugin_code(connection, plugin_id)
-    keep = ("dataset", "problem", "metric", "goal", "unit", "source", "licence", "origin")
-    row["split"] = own_split(about["kind"])
-    return {**row, **{key: about[key] for key in keep}, "settings": about["settings"]}
+    row["split"] = own_split(row.pop("kind"))
+    return row
+
+
+def no_trial(reference: str | int) -> UnknownName:
+    """The error about a trial that does not exist."""
+    study = str(reference).partition("/")[0] if isinstance(reference, str) else "STUDY"
+    return UnknownName(f"there is no trial {reference}; `automl trials {study}` lists a study's")
 
 
 def narrow_trial(connection: Connection, reference: str | int) -> Row:
@@ -270,45 +323,30 @@ def narrow_trial(connection: Connection, reference: str | int) -> Row:
     query = select(*TRIAL_COLUMNS).select_from(TRIALS)
     found = rows(connection, query.where(*trial_place(reference)))
     if not found:
-        study = str(reference).partition("/")[0] if isinstance(reference, str) else "STUDY"
-        raise UnknownName(f"there is no trial {reference}; `automl trials {study}` lists a study's")
+        raise no_trial(reference)
     return found[0]
 
 
 def parts(connection: Connection, trial_id: int) -> Row:
     """What hangs on a trial: curves, evaluations, files, exports with latency, probes."""
-
-    def of(table: Any, *columns: Any) -> list[Row]:
-        query = select(*(columns or table.c)).where(table.c.trial_id == trial_id)
-        return rows(connection, query.order_by(table.c.id))
-
     curve: dict[str, dict[str, list[list[float]]]] = {}
-    series = select(SCORE.c.split, SCORE.c.metric, SCORE.c.step, SCORE.c.value)
-    ordered = series.where(SCORE.c.trial_id == trial_id).order_by(SCORE.c.step)
-    for split, metric, step, value in connection.execute(ordered):
+    for split, metric, step, value in connection.execute(SERIES, {"trial": trial_id}):
         curve.setdefault(split, {}).setdefault(metric, []).append([step, value])
-    evaluations = of(
-        EVALUATION,
-        EVALUATION.c.dataset,
-        EVALUATION.c.split,
-        EVALUATION.c.metric,
-        EVALUATION.c.value,
-        EVALUATION.c.reason,
-    )
-    root = artifact_root()
-    artifacts = of(ARTIFACT)
-    for artifact in artifacts:
-        artifact["file"] = str(root / artifact["path"])
+    artifacts = rows(connection, ARTIFACTS, trial=trial_id)
+    if artifacts:
+        root = artifact_root()
+        for artifact in artifacts:
+            artifact["file"] = str(root / artifact["path"])
     return {
         "curves": curve,
-        "evaluations": evaluations,
+        "evaluations": rows(connection, EVALUATIONS, trial=trial_id),
         "artifacts": artifacts,
         "exports": exports_of(connection, trial_id),
-        "probes": of(PROBE, PROBE.c.probe, PROBE.c.name, PROBE.c.value),
+        "probes": rows(connection, PROBES, trial=trial_id),
     }
 
 
-def exports(reference: str | int, db: str | None = None) -> list[Row]:
+def exports(reference: str | int, db: Db = None) -> list[Row]:
     """The exports of a trial with their benchmarks, the oldest first.
 
     Raises:
@@ -320,9 +358,7 @@ def exports(reference: str | int, db: str | None = None) -> list[Row]:
 
 def exports_of(connection: Connection, trial_id: int) -> list[Row]:
     """See ``exports``."""
-    made = rows(
-        connection, select(EXPORT).where(EXPORT.c.trial_id == trial_id).order_by(EXPORT.c.id)
-    )
+    made = rows(connection, EXPORTS, trial=trial_id)
     for export in made:
         measured = select(BENCHMARK).where(BENCHMARK.c.export_id == export["id"])
         export["benchmarks"] = rows(connection, measured.order_by(BENCHMARK.c.id))
@@ -330,7 +366,7 @@ def exports_of(connection: Connection, trial_id: int) -> list[Row]:
 
 
 def best(
-    db: str | None = None,
+    db: Db = None,
     *,
     plugin: str | None = None,
     dataset: str | None = None,
@@ -391,7 +427,7 @@ def nothing_complete(
     )
 
 
-def claims(db: str | None = None, *, plugin: str | None = None) -> list[Row]:
+def claims(db: Db = None, *, plugin: str | None = None) -> list[Row]:
     """The latest verdict on each claim, with its bars, runs and the command behind it."""
     latest = select(func.max(CLAIM.c.id)).group_by(CLAIM.c.plugin, CLAIM.c.claim, CLAIM.c.scale)
     query = select(CLAIM).where(CLAIM.c.id.in_(latest)).order_by(CLAIM.c.plugin, CLAIM.c.id)
@@ -401,9 +437,9 @@ def claims(db: str | None = None, *, plugin: str | None = None) -> list[Row]:
         return rows(connection, query)
 
 
-def info(db: str | None = None) -> Row:
+def info(db: Db = None) -> Row:
     """Where the database is, its schema's revision, what it holds and how many bytes."""
-    url = database_url(db)
+    url = db.url if isinstance(db, Engine) else database_url(db)
     with reading(db) as connection:
         tables = (STUDY, TRIAL, SCORE, ARTIFACT, EXPORT, CLAIM)
         counts = {

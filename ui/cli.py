@@ -15,6 +15,7 @@ from automl.ui.database import db_commands
 from automl.ui.importing import import_commands
 from automl.ui.models import models
 from automl.ui.options import Database, Json, seconds
+from automl.ui.serving import serve
 
 app = typer.Typer(
     name="automl",
@@ -495,6 +496,9 @@ def ui(
     from automl.ui import actions
 
     raise typer.Exit(actions.ui(port, browser, db=db))
+
+
+app.command(rich_help_panel="Look")(serve)
 
 
 @app.command(rich_help_panel="Look")

@@ -271,6 +271,20 @@ def test_imports_stay_light(tmp_path: Path) -> None:
     assert not loaded_by(write) & heavy
 
 
+def test_an_open_engine_is_asked_again_and_again(store: Store, study: int, db: str) -> None:
+    engine = opening.connect(db, write=False)
+    opened: list[Any] = []
+    sqlalchemy.event.listen(engine, "connect", lambda *connection: opened.append(connection))
+    try:
+        for _ in range(3):
+            assert query.study(study, engine) == query.study(study, db)
+            assert query.info(engine)["study rows"] == 1
+        assert len(opened) <= 1  # opening has made the first, the pool keeps it
+        assert engine.pool.checkedout() == 0  # type: ignore[attr-defined]
+    finally:
+        engine.dispose()
+
+
 def test_a_name_that_does_not_exist() -> None:
     import automl.dataset_db
 
