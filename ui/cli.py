@@ -367,11 +367,25 @@ def claims(
 
 
 @app.command(rich_help_panel="Models")
-def studies(db: Database = None, json: Json = False) -> None:
+def studies(
+    plugin: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--plugin", "-p", help="Only those in which it takes part."),
+    ] = None,
+    dataset: Annotated[Optional[str], typer.Option("--dataset", "-d")] = None,  # noqa: UP045
+    kind: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="search, claim or import. Default: all but imported ones."),
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, help="How many of the latest.")] = 100,
+    db: Database = None,
+    json: Json = False,
+) -> None:
     """List the studies: state, trials done of the budget, best value."""
     from automl.ui import actions, render
 
-    render.studies(actions.studies(db=db), json)
+    found = actions.studies(plugin=plugin, dataset=dataset, kind=kind, limit=limit, db=db)
+    render.studies(found, json)
 
 
 @app.command(rich_help_panel="Models")
