@@ -6,12 +6,8 @@ the same wheel. LEMUR's code needs torch and tqdm, which are installed here.
 
 from __future__ import annotations
 
-import sys
-import tempfile
-from pathlib import Path
-
 from measure import finish
-from published import timed, unpack, wheel
+from published import OURS, THEIRS, build_theirs, import_ours, unpack, wheel, workplace
 
 from automl.dataset_db import origins
 from automl.dataset_db.frames import models
@@ -48,18 +44,14 @@ def imported_well(db: str) -> bool:
 
 def main() -> None:
     """Measure and print."""
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
+    with workplace() as folder:
         source = wheel(folder)
         package = unpack(source, folder / "package")
-        db = str(folder / "ours.db")
-        ours = timed([sys.executable, "-m", "automl.ui.cli", "db", "import", "lemur", str(source),
-                      "--db", db], folder)  # fmt: skip
-        again = timed([sys.executable, "-m", "automl.ui.cli", "db", "import", "lemur",
-                       str(source), "--db", db], folder)  # fmt: skip
-        theirs = timed([sys.executable, "-c", "import ab.nn.util.db.Write"], folder, package)
-        sizes = [path.stat().st_size / 1e6 for path in (Path(db), folder / "db" / "ab.nn.db")]
-        good = imported_well(db)
+        (folder / OURS).unlink(missing_ok=True)
+        ours, again = import_ours(source, folder), import_ours(source, folder)
+        theirs = build_theirs(package, folder)
+        sizes = [(folder / name).stat().st_size / 1e6 for name in (OURS, THEIRS)]
+        good = imported_well(str(folder / OURS))
     ratio = theirs[1] / ours[1]
     finish(
         "import of LEMUR 2.1.0, LEMUR's own time over ours (wall-clock)", ratio, "at least 5",

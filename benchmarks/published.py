@@ -6,18 +6,22 @@ import os
 import resource
 import subprocess
 import sys
+import tempfile
 import time
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 RELEASE = "nn-dataset==2.1.0"
+OURS, THEIRS = "ours.db", "db/ab.nn.db"  # within the workplace
 
 
 def wheel(folder: Path) -> Path:
     """The wheel that AUTOML_LEMUR_WHEEL names, else downloaded into a folder (99 MB)."""
     named = os.environ.get("AUTOML_LEMUR_WHEEL")
     if named:
-        return Path(named)
+        return Path(named).resolve()
     download = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", RELEASE]
     subprocess.run([*download, "--dest", str(folder)], check=True, stderr=subprocess.DEVNULL)
     return next(folder.glob("nn_dataset-*.whl"))
@@ -25,6 +29,8 @@ def wheel(folder: Path) -> Path:
 
 def unpack(source: Path, folder: Path) -> Path:
     """The package of a wheel, unpacked: LEMUR's code reads files (600 MB)."""
+    if (folder / "ab").exists():
+        return folder
     with zipfile.ZipFile(source) as archive:
         archive.extractall(folder, [n for n in archive.namelist() if n.startswith("ab/")])
     return folder
@@ -45,3 +51,27 @@ def children() -> float:
     """CPU seconds of all finished child processes."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
+
+
+@contextmanager
+def workplace() -> Iterator[Path]:
+    """The folder that AUTOML_LEMUR_FOLDER names, kept and used again, else a temporary one."""
+    named = os.environ.get("AUTOML_LEMUR_FOLDER")
+    if named:
+        Path(named).mkdir(parents=True, exist_ok=True)
+        yield Path(named)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder)
+
+
+def import_ours(source: Path, folder: Path) -> tuple[float, float]:
+    """Import the records; CPU and wall-clock seconds."""
+    command = [sys.executable, "-m", "automl.ui.cli", "db", "import", "lemur", str(source)]
+    return timed([*command, "--db", str(folder / OURS)], folder)
+
+
+def build_theirs(package: Path, folder: Path) -> tuple[float, float]:
+    """Let LEMUR build its own database; CPU and wall-clock seconds."""
+    (folder / THEIRS).unlink(missing_ok=True)
+    return timed([sys.executable, "-c", "import ab.nn.util.db.Write"], folder, package)

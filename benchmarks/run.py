@@ -17,7 +17,6 @@ SCRIPTS = (
     "database",
     "http_reads",
     "list_page",
-    "list_page",
     "training_loop",
     "cli_start",
     "workers",
@@ -30,6 +29,7 @@ SCRIPTS = (
     "ncap_ppo",
     "export_latency",
     "lemur_import",
+    "lemur_queries",
 )
 
 
