@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from automl.dataset_db.pages import model_page
 from automl.dataset_db.records import record_page
-from automl.ui.http.answers import NDJSON
+from automl.ui.http.answers import NDJSON, encode
 from automl.ui.http.asking import AtDesk
 from automl.ui.http.parameters import ModelPageAsked, ModelStreamAsked, RecordsAsked
 from automl.ui.http.records import ModelPage, Page
@@ -48,34 +48,37 @@ async def models_stream(desk: AtDesk, asked: Annotated[ModelStreamAsked, Query()
     With `code`, a network's files are in the first of its lines only; the others tell its
     `code_hash`. Lines are read in stretches: what is recorded meanwhile may be among them.
     """
-    arguments = asked.asked()
-    first = await desk.in_thread(lambda: stretch(desk.reader, arguments, asked.limit, None))
-    return desk.stream("models.ndjson", rows_of(desk.reader, arguments, asked.limit, first))
+    lines = Lines(desk.reader, asked.asked(), asked.limit)
+    first = await desk.in_thread(lines.stretch)  # an error is an answer only before the first line
+
+    async def chunks() -> AsyncIterator[bytes]:
+        yield first
+        while lines.more:
+            yield await desk.in_thread(lines.stretch)
+
+    return desk.stream("models.ndjson", chunks())
 
 
-def stretch(
-    reader: Engine, arguments: dict[str, Any], left: int | None, after: str | None
-) -> dict[str, Any]:
-    """The next rows of a stream that has ``left`` to go."""
-    limit = STRETCH if left is None else min(left, STRETCH)
-    return model_page(reader, **arguments, limit=limit, after=after)
+class Lines:
+    """Models as lines of JSON, a stretch at a time; ``more`` tells whether another one comes."""
 
+    def __init__(self, reader: Engine, arguments: dict[str, Any], limit: int | None) -> None:
+        self.reader, self.arguments, self.left = reader, arguments, limit
+        self.after: str | None = None
+        self.sent: set[str] = set()
+        self.more = True
 
-def rows_of(
-    reader: Engine, arguments: dict[str, Any], left: int | None, page: dict[str, Any]
-) -> Iterator[dict[str, Any]]:
-    """The rows of all pages from this one on, each with its code if it is new."""
-    sent: set[str] = set()
-    while True:
-        codes = page.get("code", {})
+    def stretch(self) -> bytes:
+        """The next lines, each with its network's code if that was not sent before."""
+        limit = STRETCH if self.left is None else min(self.left, STRETCH)
+        page = model_page(self.reader, **self.arguments, limit=limit, after=self.after)
         for row in page["rows"]:
             key = row.get("code_hash")
-            if codes and key not in sent:
-                sent.add(key)
-                row["code"] = codes[key]
-            yield row
-        if left is not None:
-            left -= len(page["rows"])
-        if page["next"] is None or left == 0:
-            return
-        page = stretch(reader, arguments, left, page["next"])
+            if "code" in page and key not in self.sent:
+                self.sent.add(key)
+                row["code"] = page["code"][key]
+        self.after = page["next"]
+        if self.left is not None:
+            self.left -= len(page["rows"])
+        self.more = self.after is not None and self.left != 0
+        return b"".join(encode(row) + b"\n" for row in page["rows"])
