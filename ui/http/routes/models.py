@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
-from sqlalchemy import Engine
 from starlette.responses import Response
 
 from automl.dataset_db.pages import model_page
 from automl.dataset_db.records import record_page
 from automl.ui.http.answers import NDJSON, encode
-from automl.ui.http.asking import AtDesk
-from automl.ui.http.parameters import ModelPageAsked, ModelStreamAsked, RecordsAsked
+from automl.ui.http.asking import AtDesk, Desk
+from automl.ui.http.parameters import (
+    ModelPageAsked,
+    ModelStreamAsked,
+    RecordPageAsked,
+    RecordStreamAsked,
+)
 from automl.ui.http.records import ModelPage, Page
 
 router = APIRouter(prefix="/v1", tags=["Models"])
-STRETCH = 1000  # models that a stream reads at once
+MODELS_AT_ONCE, RECORDS_AT_ONCE = 1000, 10_000  # rows that a stream reads in one question
 
 
 @router.get("/models", response_model=ModelPage)
@@ -35,10 +40,11 @@ async def models(
 
 @router.get("/records", response_model=Page)
 async def records(
-    request: Request, desk: AtDesk, asked: Annotated[RecordsAsked, Query()]
+    request: Request, desk: AtDesk, asked: Annotated[RecordPageAsked, Query()]
 ) -> Response:
     """The objective at each step of each trial, with the trial's facts, a page at a time."""
-    return await desk.large(request, lambda: record_page(desk.reader, **asked.asked()))
+    page: dict[str, Any] = {"limit": asked.limit, "after": asked.after}
+    return await desk.large(request, lambda: record_page(desk.reader, **asked.asked(), **page))
 
 
 @router.get("/models.ndjson", responses={200: {"content": {NDJSON: {}}}}, response_class=Response)
@@ -48,7 +54,23 @@ async def models_stream(desk: AtDesk, asked: Annotated[ModelStreamAsked, Query()
     With `code`, a network's files are in the first of its lines only; the others tell its
     `code_hash`. Lines are read in stretches: what is recorded meanwhile may be among them.
     """
-    lines = Lines(desk.reader, asked.asked(), asked.limit)
+    ask = partial(model_page, desk.reader, **asked.asked())
+    return await streamed(desk, "models.ndjson", Lines(ask, asked.limit, MODELS_AT_ONCE))
+
+
+@router.get("/records.ndjson", responses={200: {"content": {NDJSON: {}}}}, response_class=Response)
+async def records_stream(desk: AtDesk, asked: Annotated[RecordStreamAsked, Query()]) -> Response:
+    """The objective at each step of all trials that meet the filters, on a line each.
+
+    With `code`, a network's files are in the first of its lines only. Lines are read in stretches:
+    what is recorded meanwhile may be among them.
+    """
+    ask = partial(record_page, desk.reader, **asked.asked())
+    return await streamed(desk, "records.ndjson", Lines(ask, asked.limit, RECORDS_AT_ONCE))
+
+
+async def streamed(desk: Desk, name: str, lines: Lines) -> Response:
+    """The answer that sends all lines."""
     first = await desk.in_thread(lines.stretch)  # an error is an answer only before the first line
 
     async def chunks() -> AsyncIterator[bytes]:
@@ -56,22 +78,25 @@ async def models_stream(desk: AtDesk, asked: Annotated[ModelStreamAsked, Query()
         while lines.more:
             yield await desk.in_thread(lines.stretch)
 
-    return desk.stream("models.ndjson", chunks())
+    return desk.stream(name, chunks())
 
 
 class Lines:
-    """Models as lines of JSON, a stretch at a time; ``more`` tells whether another one comes."""
+    """Rows as lines of JSON, a stretch at a time; ``more`` tells whether another one comes.
 
-    def __init__(self, reader: Engine, arguments: dict[str, Any], limit: int | None) -> None:
-        self.reader, self.arguments, self.left = reader, arguments, limit
+    ``ask`` returns a page for ``limit`` and ``after``; ``left`` is how many rows to send at most.
+    """
+
+    def __init__(self, ask: Callable[..., dict[str, Any]], left: int | None, at_once: int) -> None:
+        self.ask, self.left, self.at_once = ask, left, at_once
         self.after: str | None = None
         self.sent: set[str] = set()
         self.more = True
 
     def stretch(self) -> bytes:
         """The next lines, each with its network's code if that was not sent before."""
-        limit = STRETCH if self.left is None else min(self.left, STRETCH)
-        page = model_page(self.reader, **self.arguments, limit=limit, after=self.after)
+        limit = self.at_once if self.left is None else min(self.left, self.at_once)
+        page = self.ask(limit=limit, after=self.after)
         for row in page["rows"]:
             key = row.get("code_hash")
             if "code" in page and key not in self.sent:
