@@ -174,13 +174,16 @@ def studies(
 ) -> list[Row]:
     """The latest studies, the newest first, one narrow row each.
 
-    ``before`` takes the number of the last study of a page, to get the page after it.
+    Imported ones, of which there may be thousands, come only with ``kind="import"``, or if a plugin
+    or a dataset is named. ``before`` takes the number of the last study of a page, to get the page after it.
     """
     query = study_query().order_by(STUDY.c.id.desc()).limit(limit)
     equal = {DATASET.c.name: dataset, STUDY.c.kind: kind}
     query = query.where(*(column == value for column, value in equal.items() if value is not None))
     if plugin is not None:
         query = query.where(takes_part(plugin))
+    if plugin is None and dataset is None and kind is None:
+        query = query.where(STUDY.c.source_id.is_(None))
     if before is not None:
         query = query.where(STUDY.c.id < before)
     with reading(db) as connection:

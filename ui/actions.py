@@ -174,9 +174,9 @@ def check_plugin(plugin: str) -> Iterator[Finding]:
 # ---------------------------------------------------------------- looking
 
 
-def studies(db: str | None = None) -> list[Row]:
-    """The studies, the newest first."""
-    return query.studies(db)
+def studies(*, db: str | None = None, **filters: Any) -> list[Row]:
+    """The studies, the newest first; ``filters`` are those of ``query.studies``."""
+    return query.studies(db, **filters)
 
 
 def trials(study: int, *, limit: int = 20, db: str | None = None) -> list[Row]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
+from copy import copy
 from pathlib import Path
 from typing import Annotated, Optional
 
 import typer
+from typer.models import CommandInfo
 
 from automl.core.errors import AutoMLError
 from automl.ui.database import db_commands
@@ -365,11 +367,25 @@ def claims(
 
 
 @app.command(rich_help_panel="Models")
-def studies(db: Database = None, json: Json = False) -> None:
+def studies(
+    plugin: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--plugin", "-p", help="Only those in which it takes part."),
+    ] = None,
+    dataset: Annotated[Optional[str], typer.Option("--dataset", "-d")] = None,  # noqa: UP045
+    kind: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="search, claim or import. Default: all but imported ones."),
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, help="How many of the latest.")] = 100,
+    db: Database = None,
+    json: Json = False,
+) -> None:
     """List the studies: state, trials done of the budget, best value."""
     from automl.ui import actions, render
 
-    render.studies(actions.studies(db=db), json)
+    found = actions.studies(plugin=plugin, dataset=dataset, kind=kind, limit=limit, db=db)
+    render.studies(found, json)
 
 
 @app.command(rich_help_panel="Models")
@@ -524,25 +540,43 @@ def doctor(db: Database = None, json: Json = False) -> None:
     listing.doctor(db, json)
 
 
+@app.callback()
+def automl() -> None:
+    """Without this, an application of one command would take no command's name."""
+
+
 def main() -> None:
     """Run the command line: one sentence and exit code 2 for anything the user can put right."""
-    if wants_plugin_commands(sys.argv[1:]):
-        from automl.core.discovery import catalogue
-
-        catalogue().manager.hook.register_commands(cli=app)
     try:
-        app()
+        asked_for(sys.argv[1:])()
     except AutoMLError as error:
         typer.secho(f"Error: {error}", fg="red", err=True)
         raise SystemExit(2) from None
 
 
-def wants_plugin_commands(arguments: list[str]) -> bool:
-    """Whether a command is asked for that is not ours, so that plugins may bring it."""
-    words = [word for word in arguments if not word.startswith("-")]
-    ours = {c.name or getattr(c.callback, "__name__", "") for c in app.registered_commands}
-    ours |= {str(group.name) for group in app.registered_groups}
-    return bool(words) and words[0] not in ours
+def asked_for(arguments: list[str]) -> typer.Typer:
+    """The application with the command that is asked for only, with all where it is not ours.
+
+    Making every command from its annotations takes longer than listing the plugins does. A word
+    that is none of our commands may be one that a plugin brings.
+    """
+    word = next(iter(arguments), "-")
+    commands = [command for command in app.registered_commands if called(command) == word]
+    groups = [group for group in app.registered_groups if group.name == word]
+    if not (commands or groups):
+        if not word.startswith("-"):
+            from automl.core.discovery import catalogue
+
+            catalogue().manager.hook.register_commands(cli=app)
+        return app
+    only = copy(app)
+    only.registered_commands, only.registered_groups = commands, groups
+    return only
+
+
+def called(command: CommandInfo) -> str:
+    """The name of a command."""
+    return command.name or getattr(command.callback, "__name__", "")
 
 
 if __name__ == "__main__":

@@ -109,9 +109,11 @@ class Questions:
         names = {"plugin": plugin or None, "dataset": dataset or None}
         return actions.best(**names, study=study, db=self.db)
 
-    def leaderboard(self, dataset: str = "") -> Answer:
-        """Rank all networks on a dataset; by default on that of the latest search."""
-        return actions.leaderboard(dataset or None, db=self.db)
+    def leaderboard(self, dataset: str = "", metric: str = "", limit: int = 20) -> Answer:
+        """Rank the networks on a dataset; by default on that of the latest search."""
+        return actions.leaderboard(
+            dataset or None, metric=metric or None, limit=checked(limit), db=self.db
+        )
 
     def curves(self, study: int, metric: str, split: str = "valid") -> Answer:
         """What each trial of a study reported of a metric: number -> list of step and value."""

@@ -175,7 +175,9 @@ def test_a_trial_is_what_has_one_uid_in_a_folder(db: str, archive: Path) -> None
     assert frame["config"][0] == {"batch": 32, "lr": 0.01, "momentum": 0.9, "transform": "norm_32"}
     assert frame["code"][0] == {"AirNet.py": NET}
     assert frame["seed"].isna().all()
+    assert query.studies(db) == []  # imported ones come when they are asked for
     study = query.studies(db, dataset="cifar-10")[0]
+    assert study["id"] in {row["id"] for row in query.studies(db, kind="import")}
     assert (study["kind"], study["state"], study["metric"]) == ("import", "complete", "accuracy")
     assert (study["best_value"], study["n_complete"]) == (0.7, 2)
 
