@@ -120,6 +120,9 @@ def test_imported_records_with_licence_and_origin(site: Site) -> None:
     more = site.get("/v1/records", source=source["name"], limit=2, after=page["next"])
     assert page["rows"][0]["value"] is not None
     assert page["rows"] != more["rows"]
+    only = site.get("/v1/records", source=source["name"], texts="true", column="kind", limit=1)
+    assert only["rows"][0].keys() >= {"kind", "transform_code", "metric_code"}
+    assert "source" not in only["rows"][0]
     networks = site.get("/v1/networks", code="true")
     assert {"tested"} < {network["plugin"] for network in networks}
     assert all(network["code"] for network in networks if network["plugin"] == "tested")
