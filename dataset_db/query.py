@@ -175,7 +175,8 @@ def studies(
     """The latest studies, the newest first, one narrow row each.
 
     Imported ones, of which there may be thousands, come only with ``kind="import"``, or if a plugin
-    or a dataset is named. ``before`` takes the number of the last study of a page, to get the page after it.
+    or a dataset is named. ``before`` takes the number of the last study of a page, to get the page
+    after it.
     """
     query = study_query().order_by(STUDY.c.id.desc()).limit(limit)
     equal = {DATASET.c.name: dataset, STUDY.c.kind: kind}

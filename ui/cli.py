@@ -576,7 +576,7 @@ def asked_for(arguments: list[str]) -> typer.Typer:
 
 def called(command: CommandInfo) -> str:
     """The name of a command."""
-    return command.name or getattr(command.callback, "__name__", "")
+    return str(command.name or getattr(command.callback, "__name__", ""))
 
 
 if __name__ == "__main__":
