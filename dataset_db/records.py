@@ -81,7 +81,8 @@ def records(  # noqa: PLR0913  filters and parts, all by keyword
         reported = Reported(connection, chosen, step, split)
         found, mark = reported.page(best)
         settings = config or texts or config_columns
-        about = about_trials(connection, [row[0] for row in found], columns, settings, facts)
+        known = [*columns, "source", "metric"] if texts else columns  # texts are found by them
+        about = about_trials(connection, [row[0] for row in found], known, settings, facts)
         keys = {row["_plugin"] for row in about.values()} if code else set()
         sources = codes(connection, keys)
         others = other_texts(connection) if texts else {}

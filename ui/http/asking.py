@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
-from urllib.parse import quote
 
 from anyio import CapacityLimiter, to_thread
 from fastapi import Depends, Request
@@ -13,7 +12,7 @@ from sqlalchemy import Engine
 from starlette.responses import Response, StreamingResponse
 
 from automl.dataset_db.engine import is_sqlite
-from automl.ui.http.answers import CHECK_AGAIN, NDJSON, encode, packed
+from automl.ui.http.answers import CHECK_AGAIN, NDJSON, packed
 from automl.ui.http.settings import Limits
 
 T = TypeVar("T")
@@ -58,15 +57,13 @@ class Desk:
         most = self.limits.answer_bytes
         return packed(question(), request.headers, most=most, cache=cache)
 
-    def stream(self, name: str, rows: Iterable[Any]) -> Response:
-        """Rows as newline-delimited JSON, sent as they come."""
+    def stream(self, name: str, chunks: AsyncIterator[bytes]) -> Response:
+        """Newline-delimited JSON, sent as it comes."""
         told = {
-            "content-disposition": f"attachment; filename*=UTF-8''{quote(name)}",
+            "content-disposition": f'attachment; filename="{name}"',
             "cache-control": "no-store",
         }
-        return StreamingResponse(
-            (encode(row) + b"\n" for row in rows), headers=told, media_type=NDJSON
-        )
+        return StreamingResponse(chunks, headers=told, media_type=NDJSON)
 
 
 async def the_desk(request: Request) -> Desk:  # a plain function would be called in a thread

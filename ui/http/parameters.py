@@ -196,14 +196,25 @@ class RecordsAsked(Filters):
     facts: bool = Field(False, description="Add the published statistics of the network")
     texts: bool = Field(False, description="Add the source of the transform and of the metric")
     code: bool = Field(False, description="Add the networks' source files, each once")
+
+    def asked(self) -> dict[str, Any]:
+        """The arguments of ``record_page``, but for the page."""
+        own = ("step", "split", "best", "config", "facts", "texts", "code")
+        chosen = {name: getattr(self, name) for name in own}
+        return {**self.given(), **chosen, "columns": self.column}
+
+
+class RecordPageAsked(RecordsAsked):
+    """A page of records."""
+
     limit: int = Field(100, ge=1, le=PAGE)
     after: str | None = Field(None, max_length=300, description="`next` of the page before")
 
-    def asked(self) -> dict[str, Any]:
-        """The arguments of ``record_page``."""
-        own = ("step", "split", "best", "config", "facts", "texts", "code", "limit", "after")
-        chosen = {name: getattr(self, name) for name in own}
-        return {**self.given(), **chosen, "columns": self.column}
+
+class RecordStreamAsked(RecordsAsked):
+    """Records without end."""
+
+    limit: int | None = Field(None, ge=1, le=LARGEST, description="All by default")
 
 
 class ById(Parameters):

@@ -91,12 +91,17 @@ def test_models_by_filter_order_and_page(site: Site) -> None:
 
 
 def test_models_as_a_stream(site: Site, monkeypatch) -> None:
-    monkeypatch.setattr("automl.ui.http.routes.models.STRETCH", 2)
+    monkeypatch.setattr("automl.ui.http.routes.models.MODELS_AT_ONCE", 2)
     answer = site.client.get("/v1/models.ndjson", params={"study": site.search, "code": "true"})
     assert answer.headers["content-type"] == "application/x-ndjson"
     rows = [json.loads(line) for line in answer.text.splitlines()]
     assert [row["number"] for row in rows] == [5, 4, 3, 2, 1]
     assert ["code" in row for row in rows] == [True, False, False, False, False]
+    monkeypatch.setattr("automl.ui.http.routes.models.RECORDS_AT_ONCE", 3)
+    lines = site.client.get("/v1/records.ndjson", params={"study": site.search}).text.splitlines()
+    paged = site.get("/v1/records", study=site.search)["rows"]
+    assert [json.loads(line) for line in lines] == paged
+    assert len(paged) == 10
     some = site.client.get("/v1/models.ndjson", params={"study": site.search, "limit": 3})
     assert len(some.text.splitlines()) == 3
     wrong = site.client.get("/v1/models.ndjson", params={"order_by": "beauty"})
@@ -115,6 +120,9 @@ def test_imported_records_with_licence_and_origin(site: Site) -> None:
     more = site.get("/v1/records", source=source["name"], limit=2, after=page["next"])
     assert page["rows"][0]["value"] is not None
     assert page["rows"] != more["rows"]
+    only = site.get("/v1/records", source=source["name"], texts="true", column="kind", limit=1)
+    assert only["rows"][0].keys() >= {"kind", "transform_code", "metric_code"}
+    assert "source" not in only["rows"][0]
     networks = site.get("/v1/networks", code="true")
     assert {"tested"} < {network["plugin"] for network in networks}
     assert all(network["code"] for network in networks if network["plugin"] == "tested")
