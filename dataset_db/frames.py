@@ -12,9 +12,10 @@ from automl.dataset_db.filters import Where
 from automl.dataset_db.pages import NAMES, add_series, chosen_columns, fetch, selection
 from automl.dataset_db.parts import codes
 
-KINDS = {  # of columns in which every value may be missing
-    **dict.fromkeys(("step", "parameters", "macs", "bytes", "seed"), "Int64"),
-    **dict.fromkeys(("objective", "seconds"), "float64"),
+KINDS = {  # all others are kept as they are: equal texts stay one object
+    **dict.fromkeys(("trial_id", "study", "number", "plugin_version"), "int64"),
+    **dict.fromkeys(("step", "parameters", "macs", "bytes", "seed"), "Int64"),  # may be missing
+    **dict.fromkeys(("objective", "value", "seconds"), "float64"),
     **dict.fromkeys(("started_at", "finished_at"), "datetime64[us, UTC]"),
 }
 
@@ -80,7 +81,16 @@ def models(  # noqa: PLR0913  filters and parts, all by keyword
                 row["code"] = texts[row["_plugin"]]
             extra = ["code"]
         extra += add_series(connection, found, curves=curves, evaluations=evaluations)
-    frame = pd.DataFrame(found, columns=[*wanted, *extra])
-    frame = frame.astype({name: kind for name, kind in KINDS.items() if name in wanted})
+    frame = table({name: [row[name] for row in found] for name in [*wanted, *extra]})
     frame.attrs["next"] = mark
     return frame
+
+
+def table(columns: dict[str, list[Any]]) -> pd.DataFrame:
+    """A DataFrame of columns, each of its kind; pandas would copy every text."""
+    return pd.DataFrame(
+        {
+            name: pd.Series(values, dtype=KINDS.get(name, "object"))
+            for name, values in columns.items()
+        }
+    )

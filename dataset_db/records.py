@@ -15,6 +15,7 @@ from sqlalchemy import ColumnElement, Connection, Select, and_, case, func, lite
 from automl.core.errors import ConfigError
 from automl.dataset_db.engine import reading
 from automl.dataset_db.filters import COLUMNS, Where, unknown
+from automl.dataset_db.frames import table
 from automl.dataset_db.pages import EVERYTHING, NAMES, Selection, selection
 from automl.dataset_db.parts import chunks, codes
 from automl.dataset_db.query import Row, rows
@@ -31,6 +32,7 @@ from automl.dataset_db.schema import (
 TIMES = SCORE.alias("times")
 FACTS = ("plugin", "family", "dataset", "problem", "metric", "label", "source", "code_hash")
 OWN_SPLIT = case((STUDY.c.kind == "import", "test"), else_="valid")
+REPORTED = ("trial_id", "step", "value", "seconds")
 BESIDES = ("config", "facts")  # of a trial and of its network, as dictionaries
 
 
@@ -86,18 +88,20 @@ def records(  # noqa: PLR0913  filters and parts, all by keyword
         keys = {row["_plugin"] for row in about.values()} if code else set()
         sources = codes(connection, keys)
         others = other_texts(connection) if texts else {}
-    frame = pd.DataFrame(found, columns=["trial_id", "step", "value", "seconds"])
-    mine = [about[key] for key in frame["trial_id"]]
+    mine = [about[row[0]] for row in found]
+    reported_columns = zip(REPORTED, zip(*found, strict=True), strict=True) if found else ()
+    made: dict[str, list[Any]] = {name: [] for name in REPORTED}
+    made |= {name: list(values) for name, values in reported_columns}
     besides = [name for name, wanted in zip(BESIDES, (config, facts), strict=True) if wanted]
     for name in [*columns, *besides]:
-        if name not in frame:
-            frame[name] = [row[name] for row in mine]
+        made.setdefault(name, [row[name] for row in mine])
     if code:
-        frame["code"] = pd.Series([sources[row["_plugin"]] for row in mine], dtype=object)
+        made["code"] = [sources[row["_plugin"]] for row in mine]
     if texts:
-        add_texts(frame, mine, others)
+        made |= texts_of(mine, others)
     if config_columns:
-        frame = with_settings(frame, mine)
+        made |= settings_of(mine)
+    frame = table(made)
     frame = frame.dropna(ignore_index=True) if complete else frame
     frame.attrs["next"] = mark
     return frame
@@ -223,20 +227,22 @@ def other_texts(connection: Connection) -> dict[tuple[str, str], str]:
     return {(source, path): text for source, path, text in connection.execute(query)}
 
 
-def add_texts(frame: pd.DataFrame, mine: list[Row], texts: dict[tuple[str, str], str]) -> None:
-    """Add the source of the transform and of the metric of each row, where there is one."""
+def texts_of(mine: list[Row], texts: dict[tuple[str, str], str]) -> dict[str, list[Any]]:
+    """The source of the transform and of the metric of each row, where there is one."""
     published = {"accuracy": "acc", "lemur_map": "map", "lemur_ppl": "ppl"}
-    frame["transform_code"] = [
-        texts.get((row["source"], f"transform/{row['config'].get('transform')}.py")) for row in mine
-    ]
-    frame["metric_code"] = [
-        texts.get((row["source"], f"metric/{published.get(row['metric'], row['metric'])}.py"))
-        for row in mine
-    ]
+    return {
+        "transform_code": [
+            texts.get((row["source"], f"transform/{row['config'].get('transform')}.py"))
+            for row in mine
+        ],
+        "metric_code": [
+            texts.get((row["source"], f"metric/{published.get(row['metric'], row['metric'])}.py"))
+            for row in mine
+        ],
+    }
 
 
-def with_settings(frame: pd.DataFrame, mine: list[Row]) -> pd.DataFrame:
-    """The frame with a column ``config.NAME`` for each setting that any trial has."""
+def settings_of(mine: list[Row]) -> dict[str, list[Any]]:
+    """A column ``config.NAME`` for each setting that any trial has."""
     names = sorted({name for row in mine for name in row["config"]})
-    settings = {f"config.{name}": [row["config"].get(name) for row in mine] for name in names}
-    return pd.concat([frame, pd.DataFrame(settings, index=frame.index)], axis=1)
+    return {f"config.{name}": [row["config"].get(name) for row in mine] for name in names}

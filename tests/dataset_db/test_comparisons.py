@@ -149,8 +149,8 @@ def test_neighbours_are_alike_by_their_code(filled: str) -> None:
     }
     assert comparisons.similar(filled, anchor="cnn-1", band=(0.99, 1.0)) == []
     assert len(comparisons.similar(filled, anchor="cnn-1", band=(0, 0.5))) == 5
-    with pytest.raises(UnknownName, match="Did you mean 'cnn-1'"):
-        comparisons.similar(filled, anchor="cnn-l")
+    with pytest.raises(UnknownName, match="Did you mean 'mlp'"):
+        comparisons.similar(filled, anchor="mlq")
     for wrong in ({}, {"anchor": "mlp", "text": "x"}, {"anchor": "mlp", "band": "huge"}):
         with pytest.raises(ConfigError):
             comparisons.similar(filled, **wrong)
