@@ -81,7 +81,7 @@ def test_each_metric_of_a_dataset_has_a_leaderboard(imported: str) -> None:
 
 
 def test_an_imported_study_and_trial_tell_their_source(imported: str) -> None:
-    listed = query.studies(imported)
+    listed = query.studies(imported, kind="import")
     assert {row["source"] for row in listed} == {"lemur-9.9.9"}
     row = query.trial(f"{listed[0]['id']}/0", imported)
     assert (row["source"], row["split"]) == ("lemur-9.9.9", "test")

@@ -26,13 +26,12 @@ Row = dict[str, object]
 @page
 def show() -> None:
     """Choose a study, by the address or by hand, and draw it."""
-    listed = query.studies()
-    if not listed:
+    listed, asked = query.studies(), parameter("study")
+    if not (listed or asked):
         st.info("No studies yet. Start one: `automl search --plugin ptrnet`")
         return
     numbers = [row["id"] for row in listed]
     names = {row["id"]: f"{row['id']}: {row['name']}" for row in listed}
-    asked = parameter("study")
     if asked and not asked.isdigit():
         raise UnknownName(f"there is no study {asked!r}; Studies lists them")
     if asked and int(asked) not in numbers:
