@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from measure import finish
-from published import OURS, THEIRS, build_theirs, import_ours, unpack, wheel, workplace
+from published import LEAN, OURS, THEIRS, build_theirs, import_ours, unpack, wheel, workplace
 
 LIMIT = 60  # seconds of CPU
 ASK = """
@@ -27,7 +27,7 @@ spent = time.process_time() - began
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 print(json.dumps([spent, peak, len(found)]))
 """
-LEMUR = "from ab.nn.util.db import Read\nfrom pandas import DataFrame"
+LEMUR = f"{LEAN}from ab.nn.util.db import Read\nfrom pandas import DataFrame"
 WE = """
 from automl.dataset_db.frames import models
 from automl.dataset_db.records import records

@@ -27,6 +27,7 @@ SCRIPTS = (
     "spiking_training",
     "neural_operator_training",
     "ncap_ppo",
+    "data_share",
     "export_latency",
     "lemur_import",
     "lemur_queries",
