@@ -154,7 +154,7 @@ def chosen_columns(columns: Sequence[str] | None, config: bool) -> list[str]:
     for name in columns:
         if name not in COLUMNS:
             raise ConfigError(unknown("column", name, COLUMNS))
-    return list(columns)
+    return list(dict.fromkeys(columns))
 
 
 def fetch(

@@ -193,6 +193,7 @@ def test_models_are_one_row_each_with_what_was_asked_for(db, fill, spec, with_pl
     assert len(models(db, states=("complete", "failed"))) == 4
     assert "config" not in models(db, config=False)
     assert list(models(db, columns=["objective", "plugin"], limit=1)) == ["objective", "plugin"]
+    assert list(models(db, columns=["plugin", "plugin"])) == ["plugin"]
     assert models(db, plugin="other").empty
     assert models(db, dataset="spirals", plugin="tested", limit=None).shape[0] == 3
 
