@@ -6,10 +6,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from automl.dataset_db.comparisons import similar as similar
     from automl.dataset_db.corpus_files import export_models as export_models
     from automl.dataset_db.frames import models as models
     from automl.dataset_db.near_duplicates import duplicates as duplicates
-    from automl.dataset_db.near_duplicates import neighbours as neighbours
     from automl.dataset_db.query import best as best
     from automl.dataset_db.query import claims as claims
     from automl.dataset_db.query import curves as curves
@@ -28,7 +28,8 @@ HOME = {
     ),
     "models": "automl.dataset_db.frames",
     "export_models": "automl.dataset_db.corpus_files",
-    **dict.fromkeys(("duplicates", "neighbours"), "automl.dataset_db.near_duplicates"),
+    "duplicates": "automl.dataset_db.near_duplicates",
+    "similar": "automl.dataset_db.comparisons",
     "Store": "automl.dataset_db.store",
 }
 __all__ = [*HOME]

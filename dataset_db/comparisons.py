@@ -7,15 +7,16 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import ColumnElement, Connection, Integer, case, cast, func, select
+from sqlalchemy import ColumnElement, Integer, case, cast, func, select
 
 from automl.core.errors import ConfigError, UnknownName, did_you_mean
 from automl.dataset_db.engine import reading
 from automl.dataset_db.filters import COLUMNS, Where, unknown
 from automl.dataset_db.fingerprints import fingerprint
+from automl.dataset_db.near_duplicates import Networks, networks
 from automl.dataset_db.pages import EVERYTHING, NAMES, Selection, selection
 from automl.dataset_db.query import Row, rows
-from automl.dataset_db.schema import CODE, PLUGIN, PLUGIN_CODE, TRIAL
+from automl.dataset_db.schema import PLUGIN, TRIAL
 
 GROUPS = ("plugin", "family", "dataset", "problem", "metric", "state", "source", "kind", "study")
 MEASURES = ("objective", "seconds", "step", "parameters", "macs", "bytes")
@@ -171,7 +172,8 @@ def similar(
 
     The anchor is a network's name, or a source text. ``band`` is the range of the Jaccard
     similarity of 7-token shingles, its lower end included, or one of ``BANDS``; it is estimated by
-    MinHash with a standard error of at most 0.045. A row has plugin, family, code_hash and jaccard.
+    MinHash with a standard error of at most 0.045. A row has plugin, family, code_hash, jaccard and
+    exact: whether only layout, comments or docstrings differ.
 
     Raises:
         ConfigError: if neither or both anchors are given, or the band makes no sense.
@@ -181,19 +183,25 @@ def similar(
         raise ConfigError("give an anchor: a network's name, or a text")
     low, high = band_of(band)
     with reading(db) as connection:
-        names, found, hashes = minhashes(connection)
-        mine = signature(text) if text is not None else anchor_of(names, hashes, str(anchor))
-        alike = (hashes == mine).mean(1)
-    top = high >= 1
-    chosen = np.flatnonzero((alike >= low) & ((alike <= high) if top else (alike < high)))
-    best: dict[int, Row] = {}
-    for index in chosen[np.argsort(-alike[chosen], kind="stable")]:
-        row = found[index]
-        if row["plugin"] != anchor:
-            best.setdefault(row["id"], {**row, "jaccard": float(alike[index])})
-        if len(best) == limit:
-            break
-    return [{name: value for name, value in row.items() if name != "id"} for row in best.values()]
+        found = networks(connection)
+        mine, normalised = of_text(text) if text is not None else of_anchor(found, str(anchor))
+        alike = (found.minhash == mine).mean(1)
+        chosen = np.flatnonzero((alike >= low) & ((alike <= high) if high >= 1 else (alike < high)))
+        order = [int(n) for n in chosen[np.argsort(-alike[chosen], kind="stable")]]
+        order = [n for n in order if found.rows[n]["name"] != anchor][:limit]
+        keys = [found.rows[n]["id"] for n in order]
+        query = select(PLUGIN.c.id, PLUGIN.c.code_hash).where(PLUGIN.c.id.in_(keys))
+        hashes = {key: code_hash for key, code_hash in connection.execute(query)}
+    return [
+        {
+            "plugin": found.rows[n]["name"],
+            "family": found.rows[n]["family"],
+            "code_hash": hashes[found.rows[n]["id"]],
+            "jaccard": float(alike[n]),
+            "exact": found.normalised[n] == normalised,
+        }
+        for n in order
+    ]
 
 
 def band_of(band: str | Sequence[float]) -> tuple[float, float]:
@@ -211,41 +219,25 @@ def band_of(band: str | Sequence[float]) -> tuple[float, float]:
     return band[0], band[1]
 
 
-def minhashes(connection: Connection) -> tuple[list[str], list[Row], NDArray[np.uint32]]:
-    """The networks with code, a row for each text, and the MinHashes, shape (texts, 128)."""
-    columns = (PLUGIN.c.id, PLUGIN.c.name.label("plugin"), PLUGIN.c.family, PLUGIN.c.code_hash)
-    query = (
-        select(*columns, CODE.c.minhash)
-        .join(PLUGIN_CODE, PLUGIN_CODE.c.plugin_id == PLUGIN.c.id)
-        .join(CODE, CODE.c.id == PLUGIN_CODE.c.code_id)
-        .where(CODE.c.minhash.is_not(None))
-    )
-    found = rows(connection, query.order_by(PLUGIN.c.id))
-    packed = b"".join(bytes(row.pop("minhash")) for row in found)
-    return (
-        [row["plugin"] for row in found],
-        found,
-        np.frombuffer(packed, "<u4").reshape(len(found), -1),
-    )
+def of_text(text: str) -> tuple[NDArray[np.uint32], str]:
+    """The MinHash of a text, and its hash without layout."""
+    marks = fingerprint([text])[0]
+    return np.frombuffer(marks.minhash, "<u4"), marks.normalised
 
 
-def signature(text: str) -> NDArray[np.uint32]:
-    """The MinHash of a text."""
-    return np.frombuffer(fingerprint([text])[0].minhash, "<u4")
-
-
-def anchor_of(names: list[str], hashes: NDArray[np.uint32], anchor: str) -> NDArray[np.uint32]:
-    """The MinHash of a network by name, of its first text.
+def of_anchor(found: Networks, anchor: str) -> tuple[NDArray[np.uint32], str]:
+    """The same of a network by name.
 
     Raises:
         UnknownName: if there is none.
     """
+    names = [row["name"] for row in found.rows]
     if anchor not in names:
         raise UnknownName(
             f"no network {anchor!r} with code is on record.{did_you_mean(anchor, names)}"
         )
-    found: NDArray[np.uint32] = hashes[names.index(anchor)]
-    return found
+    place = names.index(anchor)
+    return found.minhash[place], found.normalised[place]
 
 
 def joined(  # noqa: PLR0913  filters and parts, all by keyword

@@ -1,4 +1,4 @@
-"""Networks whose code is alike: exact duplicates, near-duplicates, neighbours of a text.
+"""Networks whose code is alike: exact duplicates and near-duplicates.
 
 A network's similarity to another is the fraction of equal places of their MinHashes, an estimate
 of the Jaccard similarity of their sets of 7 consecutive tokens (see ``fingerprints``). A network
@@ -107,32 +107,6 @@ def clusters(
         found = networks(connection, source)
     ids = [row["id"] for row in found.rows]
     return {ids[n]: ids[first] for n, first in enumerate(cluster_of(found, threshold))}
-
-
-def neighbours(
-    text: str, db: str | None = None, *, threshold: float = THRESHOLD, limit: int = 20
-) -> list[Row]:
-    """The networks whose code is like a text's, the most similar first, with ``similarity``.
-
-    ``exact`` says that only layout, comments or docstrings differ.
-
-    Raises:
-        ConfigError, DatabaseError: see ``duplicates``.
-    """
-    check_threshold(threshold)
-    marks = fingerprint([text])[0]
-    with reading(db) as connection:
-        found = networks(connection)
-    same = np.mean(found.minhash == np.frombuffer(marks.minhash, "<u4"), axis=1)
-    order = [int(n) for n in np.argsort(-same, kind="stable")[:limit] if same[n] >= threshold]
-    return [
-        {
-            **found.rows[n],
-            "similarity": float(same[n]),
-            "exact": found.normalised[n] == marks.normalised,
-        }
-        for n in order
-    ]
 
 
 def check_threshold(threshold: float) -> None:

@@ -123,8 +123,8 @@ class Questions:
         """Recorded networks whose code is like a text: duplicates and near-duplicates of it."""
         if len(code) > TEXT:
             raise ConfigError(f"code has {len(code)} characters: at most {TEXT} are compared")
-        found = dataset_db.neighbours(code, self.db, threshold=threshold, limit=checked(limit))
-        return {"networks": found}
+        band = (threshold, 1.0)
+        return {"networks": dataset_db.similar(self.db, text=code, band=band, limit=checked(limit))}
 
     def database(self) -> Answer:
         """What the database holds."""

@@ -48,11 +48,10 @@ class Networks:
         """Record the published statistics of architectures; return the files set aside."""
         aside: list[tuple[str, str, Any]] = []
         for name, path in paths.items():
-            content = archive.read(path)
             try:
-                facts = orjson.loads(content)
-            except orjson.JSONDecodeError as error:
-                aside.append((path, f"not JSON: {error}", content.decode("utf-8", "replace")))
+                facts = object_of(archive, path)
+            except DataError as error:
+                aside.append((path, str(error), archive.text(path)))
                 continue
             row = update(PLUGIN).where(PLUGIN.c.id == self.of(connection, name))
             connection.execute(row.values(facts=facts))

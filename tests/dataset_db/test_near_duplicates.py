@@ -1,4 +1,4 @@
-"""Duplicates, near-duplicates and neighbours of a text."""
+"""Duplicates, near-duplicates and what is similar to a text."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from sqlalchemy import update
 from automl.core.errors import ConfigError, UnknownName
 from automl.core.record import PluginRecord, StudySpec
 from automl.dataset_db import near_duplicates
+from automl.dataset_db.comparisons import similar
 from automl.dataset_db.schema import CODE
 from automl.dataset_db.store import Store
 
@@ -73,10 +74,10 @@ def test_exact_and_near_duplicates(db: str, record) -> None:
 
 def test_neighbours_of_a_text(db: str, record) -> None:
     record(a=NETWORK, c=NETWORK.replace("stride=2", "stride=1", 1), d="x = 1")
-    found = near_duplicates.neighbours("'''Docs.'''\n" + NETWORK, db)
-    assert [(row["name"], row["exact"]) for row in found] == [("a", True), ("c", False)]
-    assert found[0]["similarity"] == 1 > found[1]["similarity"] > 0.9
-    assert len(near_duplicates.neighbours(NETWORK, db, limit=1)) == 1
+    found = similar(db, text="'''Docs.'''\n" + NETWORK, band=(0.9, 1))
+    assert [(row["plugin"], row["exact"]) for row in found] == [("a", True), ("c", False)]
+    assert found[0]["jaccard"] == 1 > found[1]["jaccard"] > 0.9
+    assert len(similar(db, text=NETWORK, limit=1)) == 1
 
 
 def test_a_network_of_several_files_is_one_network(db: str, store, spec, with_plugin) -> None:
@@ -109,7 +110,7 @@ def test_thresholds_that_mean_nothing(db: str, store, threshold: float) -> None:
 def test_an_empty_database(db: str, store) -> None:
     assert near_duplicates.clusters(db) == {}
     assert near_duplicates.duplicates(db)["networks"] == 0
-    assert near_duplicates.neighbours(NETWORK, db) == []
+    assert similar(db, text=NETWORK) == []
 
 
 @given(

@@ -102,7 +102,7 @@ def test_a_conversation(ask) -> None:
         curves = await answer(client, "curves", study=1, metric="accuracy")
         assert curves["curves"]["0"] == [[1, 0.3]]
         found = await answer(client, "similar_code", code="# copied\n" + CODE)
-        assert [(n["name"], n["exact"]) for n in found["networks"]] == [("tested", True)]
+        assert [(n["plugin"], n["exact"]) for n in found["networks"]] == [("tested", True)]
         assert (await answer(client, "database"))["trial rows"] == 3
         assert "selu" in str(await answer(client, "plugins"))
 
@@ -114,7 +114,7 @@ def test_a_conversation(ask) -> None:
     [
         ("model", {"reference": "9/9"}, "9/9"),
         ("models", {"limit": 1000}, "limit=1000 must be from 1 to 100"),
-        ("similar_code", {"code": "x", "threshold": 0.1}, "must be from 0.5 to 1"),
+        ("similar_code", {"code": "x", "threshold": 1.1}, "the lower one first"),
         ("similar_code", {"code": "x" * 500_001}, "at most 500000 are compared"),
         ("start_search", {"plugin": "selu"}, "start_search"),
     ],

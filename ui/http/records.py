@@ -248,6 +248,7 @@ class Similar(Record):
     family: str
     code_hash: str
     jaccard: float = Field(description="Estimated similarity of the texts, 0 to 1")
+    exact: bool = Field(description="Only layout, comments or docstrings differ")
 
 
 class Network(Record):
