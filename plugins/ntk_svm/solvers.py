@@ -13,11 +13,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from scipy.linalg.blas import daxpy
 from torch import Tensor
 
 from automl.plugins.ntk_svm import losses
 
 JITTER = 1e-10  # on the diagonal of systems that lam leaves singular
+VISITED = 256  # coordinates of a pass: what is worst changes as they are visited
+SETTLED = 0.25  # share of the free coordinates that a pass may change before Newton's step pays
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 
 
@@ -81,7 +84,7 @@ def solved(task: Task, tolerance: float = 1e-6, passes: int = 5000) -> Tensor:
 def ascend(task: Task, progress: Progress, tolerance: float) -> Iterator[Progress]:
     """Dual coordinate ascent: a coefficient at a time, kept within its box of w / lam.
 
-    A pass visits the examples whose optimality condition is violated, the worst first.
+    A pass visits the examples whose optimality condition is violated most, the worst first.
     """
     kernel, box = task.kernel.cpu().numpy(), task.weight.cpu().numpy() / task.lam
     columns = [
@@ -118,6 +121,10 @@ class Coordinates:
         self.target, self.a, self.g = columns  # each (n,)
         self.rows = torch.from_numpy(kernel)  # the same memory: torch keeps to its threads
         self.diagonal = kernel.diagonal().copy()
+        facts = (self.target, self.diagonal, self.box)
+        self.plain: list[tuple[float, float, float]] = list(
+            zip(*(column.tolist() for column in facts), strict=True)
+        )
 
     def best(self, i: Any) -> Any:
         """The optimal coefficients at ``i`` (indices), the others held."""
@@ -136,23 +143,32 @@ class Coordinates:
         order = np.flatnonzero(change > tolerance)
         if not len(order):
             return True
+        free = self.free()
+        worst = order[np.argsort(-change[order])[:VISITED]].tolist()
         a, g, kernel = self.a, self.g, self.kernel
-        scalar = self.hinge_step if self.hinge else self.tube_step
-        for i in order[np.argsort(-change[order])].tolist():
-            new = scalar(i)
-            step = new - a[i]
-            if step:
+        optimum = self.hinge_step if self.hinge else self.tube_step
+        for i in worst:
+            old = a.item(i)
+            new = optimum(i, old)
+            if new != old:
                 a[i] = new
-                g += step * kernel[i]
-        self.jump()
+                daxpy(kernel[i], g, a=new - old)  # g += (new - old) kernel[i]
+        now_free = self.free()
+        if np.count_nonzero(free != now_free) <= SETTLED * np.count_nonzero(now_free):
+            self.jump()
         return False
+
+    def free(self) -> Any:
+        """Which coefficients are at no bound, bool (n,)."""
+        return (self.a != 0) & (np.abs(self.a) < self.box)
 
     def jump(self) -> None:
         """Newton's step of all coefficients within their boxes at once, bent at the boxes.
 
-        Single coordinates creep where examples resemble each other; this makes the passes few.
+        Single coordinates creep where examples resemble each other; this makes the passes few. It
+        pays only once they hardly change any more which of them are free.
         """
-        inside = np.flatnonzero((self.a != 0) & (np.abs(self.a) < self.box))
+        inside = np.flatnonzero(self.free())
         if not len(inside):
             return
         a, box = self.a[inside], self.box[inside]
@@ -173,16 +189,18 @@ class Coordinates:
                 self.g += (moved @ self.rows[inside]).numpy()
                 return
 
-    def hinge_step(self, i: int) -> float:
+    def hinge_step(self, i: int, old: float) -> float:
         """``best`` for one example, in plain numbers: a pass is a loop over these."""
-        y = self.target.item(i)
-        b = y * self.a.item(i) + (1 - y * self.g.item(i)) / self.diagonal.item(i)
-        return y * min(max(b, 0.0), self.box.item(i))
+        y, q, box = self.plain[i]
+        g: float = self.g.item(i)
+        b = y * old + (1 - y * g) / q
+        return y * (0.0 if b < 0 else min(b, box))
 
-    def tube_step(self, i: int) -> float:
+    def tube_step(self, i: int, old: float) -> float:
         """``best`` for one example of the insensitive loss."""
-        q, box = self.diagonal.item(i), self.box.item(i)
-        wanted = self.target.item(i) - self.g.item(i) + q * self.a.item(i)
+        y, q, box = self.plain[i]
+        g: float = self.g.item(i)
+        wanted = y - g + q * old
         inner = max(abs(wanted) - self.eps, 0.0) / q
         return min(max(inner if wanted > 0 else -inner, -box), box)
 
