@@ -19,7 +19,7 @@ from torch import Tensor
 from automl.plugins.ntk_svm import losses
 
 JITTER = 1e-10  # on the diagonal of systems that lam leaves singular
-VISITED = 256  # coordinates of a pass: what is worst changes as they are visited
+VISITED = 320  # coordinates of a pass: what is worst changes as they are visited
 SETTLED = 0.25  # share of the free coordinates that a pass may change before Newton's step pays
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 
