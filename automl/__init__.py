@@ -14,15 +14,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from automl.dataset_db.frames import models as models
     from automl.ui.actions import check_plugin as check_plugin
-    from automl.ui.actions import export as export_model  # noqa: F401
     from automl.ui.actions import probe as probe
     from automl.ui.actions import reproduce as reproduce
     from automl.ui.actions import resume as resume
     from automl.ui.actions import search as search
+    from automl.ui.exporting import benchmark as benchmark_model  # noqa: F401
+    from automl.ui.exporting import export as export_model  # noqa: F401
 
 HOME = {
     "models": "automl.dataset_db.frames:models",
-    "export_model": "automl.ui.actions:export",
+    "benchmark_model": "automl.ui.exporting:benchmark",
+    "export_model": "automl.ui.exporting:export",
     **{
         name: f"automl.ui.actions:{name}"
         for name in ("check_plugin", "probe", "reproduce", "resume", "search")

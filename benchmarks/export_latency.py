@@ -10,7 +10,7 @@ from measure import finish, interleaved
 
 from automl.core.discovery import catalogue
 from automl.export import graph
-from automl.export.session import open_session
+from automl.export.session import Session
 
 ROUNDS = 60
 
@@ -27,7 +27,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
         graph.write(plugin.export(model, config, dataset.info), path, {})
-        session = open_session(path)
+        session = Session(path)
         for batch in (1, 32):
             for count in (10, 50):
                 points = torch.rand(batch, count, 2)
@@ -38,7 +38,7 @@ def main() -> None:
                         model(points)
 
                 def exported(feeds: dict = feeds) -> None:
-                    session.run(None, feeds)
+                    session.run(feeds)
 
                 for _ in range(5):
                     eager(), exported()

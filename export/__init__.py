@@ -14,7 +14,7 @@ def register_targets(register: Callable[[TargetCard], None]) -> None:
     register(
         TargetCard(
             name="cpu",
-            target="automl.export.targets:CpuTarget",
+            target="automl.export.cpu:CpuTarget",
             summary="ONNX for onnxruntime's CPU provider",
         )
     )

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from automl.core.check import Case
 from automl.export import graph
-from automl.export.session import open_session
-from automl.export.verify import compare, eager_model
+from automl.export.parity import compare
+from automl.export.session import Session
+from automl.export.subject import eager_model
 
 
 def export_matches_torch(case: Case) -> None:
@@ -18,5 +19,5 @@ def export_matches_torch(case: Case) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
         graph.write(exportable, path, {})
-        found = compare(exportable, open_session(path), eager_model(model, exportable))
+        found = compare(exportable, Session(path), eager_model(model, exportable))
     assert found["ok"], f"the graph disagrees with PyTorch: {found}"

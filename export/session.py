@@ -1,13 +1,12 @@
-"""An exported file as a module that can stand in for the model it came from."""
+"""An exported file in onnxruntime."""
 
 from __future__ import annotations
 
-import inspect
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from automl.core.errors import ExportError, MissingExtra
 
@@ -19,46 +18,34 @@ except ImportError as error:
     ) from error
 
 
-def open_session(path: Path, threads: int = 1) -> Any:
-    """An onnxruntime session on the CPU.
+class Session:
+    """A file loaded by onnxruntime; calling it maps named tensors to named tensors.
 
     Raises:
         ExportError: if the file cannot be loaded.
     """
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3  # errors; the exporter leaves unused initialisers behind
-    try:
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:
-        raise ExportError(f"{path.name} cannot be loaded by onnxruntime: {error}") from error
 
-
-def run(session: Any, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Run a session on named tensors; outputs by name."""
-    names = [output.name for output in session.get_outputs()]
-    feeds = {name: tensor.contiguous().numpy() for name, tensor in inputs.items()}
-    return dict(zip(names, map(torch.from_numpy, session.run(names, feeds)), strict=True))
-
-
-class SessionModule(nn.Module):
-    """A model whose ``forward`` runs in onnxruntime; everything else is the original's."""
-
-    def __init__(self, model: nn.Module, session: Any) -> None:
-        super().__init__()
-        self.original = model
-        names = [value.name for value in session.get_inputs()]
-
-        def forward(*args: Tensor, **kwargs: Tensor) -> dict[str, Tensor]:
-            return run(session, dict(zip(names, args, strict=False)) | kwargs)
-
-        # callers look at the arguments' names to choose the keys of a batch
-        forward.__signature__ = inspect.signature(model.forward)  # type: ignore[attr-defined]
-        self.forward = forward
-
-    def __getattr__(self, name: str) -> Any:
+    def __init__(
+        self,
+        path: Path,
+        threads: int = 1,
+        providers: tuple[str, ...] = ("CPUExecutionProvider",),
+    ) -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3  # errors; the exporter leaves unused initialisers behind
         try:
-            return super().__getattr__(name)
-        except AttributeError:
-            return getattr(super().__getattr__("original"), name)
+            self.onnx = onnxruntime.InferenceSession(str(path), options, providers=list(providers))
+        except Exception as error:
+            raise ExportError(f"{path.name} cannot be loaded by onnxruntime: {error}") from error
+        self.outputs = [output.name for output in self.onnx.get_outputs()]
+
+    def run(self, feeds: dict[str, Any]) -> Any:
+        """NumPy arrays by name to a list of arrays: the runtime alone, for measuring it."""
+        return self.onnx.run(None, feeds)
+
+    def __call__(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Outputs by name."""
+        feeds = {name: tensor.contiguous().numpy() for name, tensor in inputs.items()}
+        return dict(zip(self.outputs, map(torch.from_numpy, self.run(feeds)), strict=True))

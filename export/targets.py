@@ -1,51 +1,109 @@
-"""Kinds of runtime: what to write for each, how to prove it and how to measure it."""
+"""What a kind of runtime is: files to write, how to prove them and how to measure them."""
 
 from __future__ import annotations
 
 import abc
-import hashlib
-import json
-import os
-import shutil
-import tempfile
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal
 
-from automl.core.errors import CheckpointError, ExportError
-from automl.core.plugin import Exportable
-from automl.core.trial import TrialTask, load_model
-from automl.export import graph, verify
-from automl.export.deploy import deployable
+from automl.core.errors import ConfigError, ExportError
+from automl.export.graph import Graph
+from automl.export.subject import Subject
 
-CARD = """# {name}, exported by automl
+Precision = Literal["auto", "fp32", "fp16", "int8"]
+PRECISIONS = ("auto", "fp32", "fp16", "int8")
+GOOD = ("ok", "prepared")  # verified; written, but not to be verified on this machine
 
-Verification: {status}. Inputs: {inputs}. Outputs: {outputs}.
-The weights are under the licence of the data and code they were trained with; automl is MIT.
 
-    import numpy, onnxruntime
-    session = onnxruntime.InferenceSession("model.onnx")
-    answers = session.run(None, {feeds})
-    for output, answer in zip(session.get_outputs(), answers):
-        print(output.name, answer.shape)
+class Unsupported(ExportError):
+    """A model cannot run on a kind of runtime; the message names operator and node."""
 
-Where it comes from is in the file's metadata and in report.json.
-"""
+
+@dataclass(frozen=True)
+class ExportSettings:
+    """What the user asks of an export.
+
+    ``max_drop`` bounds what a lower precision may lose: points of a share such as accuracy
+    (0.01 is one point), else a share of the metric. ``flash_kb`` and ``ram_kb`` bound what a
+    microcontroller has; 0: unbounded.
+
+    Raises:
+        ConfigError: naming the field that is out of range.
+    """
+
+    precision: Precision = "auto"
+    max_drop: float = 0.01
+    flash_kb: float = 0.0
+    ram_kb: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            raise ConfigError(
+                f"there is no precision {self.precision!r}: choose one of {', '.join(PRECISIONS)}"
+            )
+        for name in ("max_drop", "flash_kb", "ram_kb"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise ConfigError(f"{name} must be 0 or more, not {getattr(self, name)}")
+
+
+@dataclass(frozen=True)
+class Canonical:
+    """The single-precision ONNX that every target starts from: ``model.onnx`` and its parts."""
+
+    path: Path
+    graph: Graph
+    parts: dict[str, Path] = field(default_factory=dict)
+    metadata: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One precision of an export: a file to load, and what was found of it.
+
+    ``status``: ``ok`` (verified here), ``prepared`` (cannot run here; ``message`` says what is
+    missing), ``parity_fail``, ``refused`` (loses too much), ``too_big``, ``load_fail``, ``crash``,
+    ``timeout``. ``facts`` hold what a target knows: sizes, operators, where it ran.
+    """
+
+    precision: str  # fp32, fp16, int8-dynamic, int8-static
+    file: str  # relative to the target's folder
+    status: str = ""
+    message: str = ""
+    parity: dict[str, Any] = field(default_factory=dict)
+    benchmarks: tuple[dict[str, Any], ...] = ()
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def found(self, status: str, message: str = "", **changes: Any) -> Variant:
+        """A copy with a verdict."""
+        return replace(self, status=status, message=message, **changes)
 
 
 @dataclass(frozen=True)
 class ExportReport:
-    """What became of an export. ``folder`` is empty unless files were written."""
+    """What became of an export to one target. ``folder`` is empty unless files were written.
+
+    ``status`` and ``parity`` are those of the ``precision`` that the target recommends; beside a
+    variant's statuses ``export_fail`` and ``unsupported`` say that there is nothing to load.
+    """
 
     target: str
-    status: str  # ok, parity_fail, export_fail, load_fail, crash, timeout
+    status: str
+    precision: str = ""
     folder: str = ""
     files: tuple[dict[str, Any], ...] = ()
     graph: dict[str, Any] = field(default_factory=dict)
     parity: dict[str, Any] = field(default_factory=dict)
     benchmarks: tuple[dict[str, Any], ...] = ()
+    variants: tuple[dict[str, Any], ...] = ()
     provenance: dict[str, str] = field(default_factory=dict)
     message: str = ""
+
+    @property
+    def good(self) -> bool:
+        """Whether there is something to use."""
+        return self.status in GOOD
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able copy."""
@@ -53,116 +111,57 @@ class ExportReport:
 
 
 class Target(abc.ABC):
-    """A kind of runtime. ``prepare`` writes files, ``examine`` proves and measures them."""
+    """A kind of runtime. It holds no state: parent and child process each make their own.
 
-    name: str
+    ``prepare`` runs in the caller's process; ``verify`` and ``benchmark`` in a child, because a
+    runtime may crash.
+    """
 
-    @abc.abstractmethod
-    def prepare(self, exportable: Exportable, folder: Path, metadata: dict[str, str]) -> Any:
-        """Write the runtime's files into ``folder`` and return what they hold.
+    name: ClassVar[str]
+    precisions: ClassVar[tuple[str, ...]] = ("auto", "fp32")
+
+    def check(self, settings: ExportSettings) -> None:
+        """Refuse what cannot be done before anything is trained, loaded or written.
 
         Raises:
+            ConfigError: if the target does not offer the precision.
+            MissingExtra: saying which extra or program to install.
+        """
+        if settings.precision not in self.precisions:
+            raise ConfigError(
+                f"target {self.name} does not offer {settings.precision}: "
+                f"choose {', '.join(self.precisions)}"
+            )
+
+    @abc.abstractmethod
+    def prepare(
+        self, subject: Subject, canonical: Canonical, folder: Path, settings: ExportSettings
+    ) -> Sequence[Variant]:
+        """Write the runtime's files into ``folder``; the variants, the preferred one first.
+
+        Raises:
+            Unsupported: if the model cannot run there, naming the operator and its node.
             ExportError: if the model cannot be made ready for this runtime.
         """
 
     @abc.abstractmethod
-    def examine(self, folder: Path, task: TrialTask) -> dict[str, Any]:
-        """Verify and measure the files; see ``verify.in_child`` for the report."""
+    def verify(
+        self, subject: Subject, folder: Path, variant: Variant, settings: ExportSettings
+    ) -> Variant:
+        """The variant with its status and parity against PyTorch."""
 
+    @abc.abstractmethod
+    def benchmark(self, subject: Subject, folder: Path, variant: Variant) -> list[dict[str, Any]]:
+        """Measurements of a verified variant.
 
-class CpuTarget(Target):
-    """Plain ONNX for onnxruntime's CPU provider; machine-specific rewrites are never shipped."""
+        Each has ``runtime``, ``device``, ``batch``, ``sizes``, ``p50_us``, ``p95_us``, ``min_us``,
+        ``mean_us``, ``repeats``, ``memory`` (bytes or None); anything else is a fact.
+        """
 
-    name = "cpu"
+    def choose(self, variants: Sequence[Variant]) -> Variant:
+        """The variant to recommend: the first good one, else the first."""
+        return next((variant for variant in variants if variant.status in GOOD), variants[0])
 
-    def prepare(self, exportable: Exportable, folder: Path, metadata: dict[str, str]) -> Any:
-        """``model.onnx``, and a file for each part."""
-        written = graph.write(exportable, folder / "model.onnx", metadata)
-        for name, part in exportable.parts.items():
-            graph.write(part, folder / f"{name}.onnx", {**metadata, "automl.part": name})
-        return written
-
-    def examine(self, folder: Path, task: TrialTask) -> dict[str, Any]:
-        """Parity, task metric and latency in onnxruntime, in a child process."""
-        return verify.in_child(folder, task)
-
-
-def export_trial(
-    task: TrialTask, target: Target, folder: Path, metadata: dict[str, str]
-) -> ExportReport:
-    """Export a finished trial's model: files appear in ``folder`` complete, or not at all.
-
-    Raises:
-        CheckpointError: if the weights are missing or damaged.
-    """
-    if not task.weights.exists():
-        raise CheckpointError(
-            f"trial {task.number} has no weights at {task.weights}; only complete trials keep them"
-        )
-    plugin, model, config, dataset = load_model(task)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
-    try:
-        deployment = dataset.deployment()
-        if deployment is not None:
-            metadata = {**metadata, "automl.data": json.dumps(deployment.facts)}
-        try:
-            exportable = deployable(plugin.export(model, config, dataset.info), deployment)
-            written = target.prepare(exportable, work, metadata)
-        except ExportError as error:
-            return ExportReport(target.name, "export_fail", message=str(error), provenance=metadata)
-        found = target.examine(work, task)
-        report = ExportReport(
-            target=target.name,
-            status=found["status"],
-            folder=str(folder.resolve()),
-            files=tuple(describe(path) for path in sorted(work.glob("*.onnx"))),
-            graph=asdict(written),
-            parity=found["parity"],
-            benchmarks=tuple(found["benchmarks"]),
-            provenance=metadata,
-            message=found["message"],
-        )
-        publish(report, exportable, work, folder)
-        return report
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
-
-
-def describe(path: Path) -> dict[str, Any]:
-    """A file's name, size and hash."""
-    content = path.read_bytes()
-    digest = hashlib.sha256(content).hexdigest()
-    return {"name": path.name, "bytes": len(content), "sha256": digest}
-
-
-def publish(report: ExportReport, exportable: Exportable, work: Path, folder: Path) -> None:
-    """Write the report and the card, then put the folder in its place, replacing an older one."""
-    (work / "report.json").write_text(json.dumps(report.to_dict(), indent=2, default=str))
-    inputs = ", ".join(f"{n} {shape(exportable, n)}" for n in exportable.inputs)
-    feeds = ", ".join(
-        f'"{n}": numpy.random.rand{tuple(t.shape)}.astype("{str(t.dtype).split(".")[-1]}")'
-        for n, t in exportable.inputs.items()
-    )
-    text = CARD.format(
-        name=report.provenance.get("automl.plugin", "model"),
-        status=report.status,
-        inputs=inputs,
-        outputs=", ".join(exportable.outputs),
-        feeds="{" + feeds + "}",
-    )
-    (work / "README.md").write_text(text)
-    if folder.exists():
-        shutil.rmtree(folder)
-    os.chmod(work, 0o755)
-    os.replace(work, folder)
-
-
-def shape(exportable: Exportable, name: str) -> str:
-    """An input's type and shape with the names and ranges of its free axes."""
-    tensor, free = exportable.inputs[name], exportable.axes.get(name, {})
-    sizes = [
-        f"{free[i].name} ({free[i].low} to {free[i].high})" if i in free else str(size)
-        for i, size in enumerate(tensor.shape)
-    ]
-    return f"{str(tensor.dtype).split('.')[-1]} [{', '.join(sizes)}]"
+    def card(self, subject: Subject, variants: Sequence[Variant]) -> str:
+        """Markdown that says how to run the files, for the README beside them."""
+        return ""

@@ -288,39 +288,6 @@ def probe(
     return numbers
 
 
-def export(
-    reference: str,
-    *,
-    plugin: str | None = None,
-    target: str = "cpu",
-    into: Path | None = None,
-    db: str | None = None,
-) -> Row:
-    """Export a model, verify and measure it, and record all of that.
-
-    Raises:
-        UnknownName: if there is no such trial or target.
-        CheckpointError: if the trial has no weights.
-        MissingExtra: if the export extra is not installed.
-    """
-    from automl.core.cards import TargetCard
-    from automl.core.discovery import catalogue
-
-    card = catalogue().card(TargetCard, target)
-    row = query.trial(resolve(reference, plugin, db), db)
-    task = task_of(row)
-    runtime = card.load()()
-    from automl.export.targets import export_trial
-    from automl.ui.provenance import benchmark_records, export_record, metadata
-
-    name = f"{row['study']}-{row['number']}-{target}"
-    folder = into if into is not None else Path("exports") / name
-    report = export_trial(task, runtime, folder, metadata(row))
-    with opened(db) as store:
-        store.record_export(row["id"], export_record(report), benchmark_records(report))
-    return {"trial": row["reference"], **report.to_dict()}
-
-
 def ui(port: int, browser: bool, *, db: str | None = None) -> int:
     """Serve the browser application on 127.0.0.1 until Ctrl-C; return its exit code.
 

@@ -16,6 +16,7 @@ from automl.ui.importing import import_commands
 from automl.ui.models import models
 from automl.ui.options import Database, Json, seconds
 from automl.ui.serving import serve
+from automl.ui.shipping import benchmark, export
 
 app = typer.Typer(
     name="automl",
@@ -475,29 +476,8 @@ def probe(
     render.numbers(actions.probe(trial, probe, plugin=plugin, db=db), json)
 
 
-@app.command(rich_help_panel="Ship")
-def export(
-    trial: Annotated[str, typer.Argument(help="STUDY/NUMBER such as 3/0, or best.")],
-    plugin: PluginOption = None,
-    target: Annotated[str, typer.Option("--target", help="Kind of runtime.")] = "cpu",
-    into: Annotated[
-        Optional[Path],  # noqa: UP045
-        typer.Option("--into", help="Folder. Default: exports/STUDY-NUMBER-TARGET."),
-    ] = None,
-    db: Database = None,
-    json: Json = False,
-) -> None:
-    """Export a model as verified ONNX and measure it there.
-
-    [bold]Example[/]
-
-    automl export best --plugin ptrnet --target cpu
-    """
-    from automl.ui import actions, render
-
-    report = actions.export(trial, plugin=plugin, target=target, into=into, db=db)
-    if not render.export(report, json):
-        raise typer.Exit(1)
+for command in (export, benchmark):
+    app.command(rich_help_panel="Ship")(command)
 
 
 @app.command(rich_help_panel="Look")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import platform
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
@@ -41,8 +41,15 @@ def metadata(row: dict[str, Any]) -> dict[str, str]:
     }
 
 
+FIELDS = ("runtime", "device", "batch", "sizes", "p50_us", "p95_us", "min_us", "mean_us", "memory")
+
+
 def export_record(report: ExportReport) -> ExportRecord:
     """The export as the database keeps it."""
+    variants = [
+        {key: value for key, value in variant.items() if key != "benchmarks"}
+        for variant in report.variants
+    ]
     return ExportRecord(
         target=report.target,
         status=report.status,
@@ -50,26 +57,24 @@ def export_record(report: ExportReport) -> ExportRecord:
         files=list(report.files),
         opset=report.graph.get("opset"),
         parity=report.parity,
-        facts={"graph": report.graph, "provenance": report.provenance},
+        facts={
+            "precision": report.precision,
+            "graph": report.graph,
+            "provenance": report.provenance,
+            "variants": variants,
+        },
         message=report.message,
     )
 
 
-def benchmark_records(report: ExportReport) -> list[BenchmarkRecord]:
-    """The measurements as the database keeps them."""
+def benchmark_records(variants: Iterable[Mapping[str, Any]]) -> list[BenchmarkRecord]:
+    """The measurements of an export's variants as the database keeps them."""
     return [
         BenchmarkRecord(
-            device=f"{platform.machine()} CPU, 1 thread",
-            runtime=record["runtime"],
-            precision="fp32",
-            batch=record["batch"],
-            sizes=record["sizes"],
-            p50_us=record["p50_us"],
-            p95_us=record["p95_us"],
-            min_us=record["min_us"],
-            mean_us=record["mean_us"],
-            memory=record["peak_rss_kb"] * 1024,
-            facts={"load_us": record["load_us"], "repeats": record["repeats"]},
+            **{name: record[name] for name in FIELDS},
+            precision=record.get("precision", variant["precision"]),
+            facts={key: value for key, value in record.items() if key not in FIELDS},
         )
-        for record in report.benchmarks
+        for variant in variants
+        for record in variant["benchmarks"]
     ]

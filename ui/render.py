@@ -374,42 +374,6 @@ def claims(found: list[Row], json: bool) -> None:
         console.print(Text(f"{row['command']}\n", "cyan"))
 
 
-def export(report: Row, json: bool) -> bool:
-    """What became of an export; whether it is verified."""
-    good = bool(report["status"] == "ok")
-    if json:
-        entry = {key: report[key] for key in ("target", "status", "files", "parity")}
-        more = {key: report[key] for key in ("folder", "benchmarks", "message")}
-        dump({"trial": report["trial"], "targets": [{**entry, **more}]})
-        return good
-    console = Console()
-    style = "green" if good else "red"
-    console.print(
-        Text.assemble(
-            f"Export of trial {report['trial']} to {report['target']}: ",
-            (report["status"], f"bold {style}"),
-            f"  {report['message']}",
-        )
-    )
-    parity = report["parity"]
-    if parity:
-        tried = ", ".join("x".join(map(str, sizes.values())) for sizes in parity["sizes"])
-        console.print(f"Same as PyTorch at {tried}: largest difference {parity['max_abs']:.2g}")
-        console.print(
-            f"{parity['metric']}: {number(parity['metric_torch'])} in PyTorch, "
-            f"{number(parity['metric_onnx'])} in onnxruntime"
-        )
-    for record in report["benchmarks"]:
-        console.print(
-            f"{record['runtime']}, batch {record['batch']}: median {record['p50_us']:.0f} µs, "
-            f"p95 {record['p95_us']:.0f} µs"
-        )
-    if report["folder"]:
-        files = ", ".join(f"{file['name']} ({size(file['bytes'])})" for file in report["files"])
-        console.print(Text(f"{report['folder']}: {files}", "cyan"))
-    return good
-
-
 # ---------------------------------------------------------------- documents
 
 

@@ -16,9 +16,12 @@ from automl.core.discovery import catalogue
 from automl.core.errors import CheckpointError, ExportError
 from automl.core.plugin import Axis, Exportable
 from automl.core.trial import TrialTask, seed_everything
-from automl.export import graph, verify
-from automl.export.session import open_session
-from automl.export.targets import CpuTarget, export_trial
+from automl.export import child, graph, parity
+from automl.export.cpu import CpuTarget
+from automl.export.exporting import export_trial, measured_again, written
+from automl.export.session import Session
+from automl.export.subject import Subject
+from automl.export.targets import ExportSettings, Variant
 
 METADATA = {"automl.plugin": "ptrnet", "automl.trial": "1/0"}
 
@@ -48,16 +51,16 @@ def trained(folder: Path, dataset: str = "tsp:n=4-6,train_size=50", **settings) 
 )
 def test_a_model_becomes_a_verified_file(tmp_path: Path, dataset: str, settings) -> None:
     task = trained(tmp_path, dataset, **settings)
-    folder = tmp_path / "out"
-    report = export_trial(task, CpuTarget(), folder, METADATA)
+    (report,) = export_trial(task, [CpuTarget()], tmp_path / "out", METADATA)
+    folder = tmp_path / "out" / "cpu"
     assert (report.status, report.message) == ("ok", "")
     assert report.graph["axes"] == {"points": {"0": "batch", "1": "n"}}
     assert report.graph["opset"] == 18
-    parity = report.parity
-    assert parity["discrete_equal"]
-    assert parity["max_abs"] < 1e-4
-    assert parity["metric_torch"] == pytest.approx(parity["metric_onnx"], abs=1e-3)
-    assert len({(s["batch"], s["n"]) for s in parity["sizes"]}) >= 5 or "arch" in settings
+    found = report.parity
+    assert found["discrete_equal"]
+    assert found["max_abs"] < 1e-4
+    assert found["metric_torch"] == pytest.approx(found["metric_runtime"], abs=1e-3)
+    assert len({(s["batch"], s["n"]) for s in found["sizes"]}) >= 5 or "arch" in settings
     assert {record["batch"] for record in report.benchmarks} == {1, 32}
     assert {file["name"] for file in report.files} >= {"model.onnx"}
     assert graph.provenance(folder / "model.onnx") == METADATA
@@ -66,20 +69,23 @@ def test_a_model_becomes_a_verified_file(tmp_path: Path, dataset: str, settings)
     assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith(".")) == []
 
 
+def examined(task: TrialTask, folder: Path, *variants: Variant) -> list[Variant]:
+    return child.examined(CpuTarget(), folder, task, ExportSettings(), variants)
+
+
 def test_a_graph_that_computes_something_else_is_caught(tmp_path: Path) -> None:
     task = trained(tmp_path)
-    plugin = catalogue().plugin("ptrnet")
-    model_config = type(plugin.defaults).from_dict(task.config)
-    info = catalogue().dataset(task.dataset).info
+    subject = Subject.load(task)
     seed_everything(1)  # other weights than the trial's
-    other = plugin.build(model_config, info).eval()
-    exportable = plugin.export(other, model_config, info)
+    other = subject.plugin.build(subject.config, subject.dataset.info).eval()
+    exportable = subject.plugin.export(other, subject.config, subject.dataset.info)
     work = tmp_path / "work"
     work.mkdir()
-    CpuTarget().prepare(exportable, work, {})
-    found = verify.in_child(work, task)
-    assert found["status"] == "parity_fail"
-    assert "disagrees with PyTorch" in found["message"]
+    written(replace(subject, exportable=exportable), work, {})
+    (found,) = examined(task, work, Variant("fp32", "model.onnx"))
+    assert found.status == "parity_fail"
+    assert "disagrees with PyTorch" in found.message
+    assert found.benchmarks == ()
 
 
 class Unrolled(nn.Module):
@@ -116,7 +122,7 @@ def test_a_failed_export_leaves_no_folder(tmp_path: Path, monkeypatch) -> None:
         raise ExportError("no such operator")
 
     monkeypatch.setattr(graph, "write", refuse)
-    report = export_trial(trained(tmp_path), CpuTarget(), tmp_path / "out", METADATA)
+    (report,) = export_trial(trained(tmp_path), [CpuTarget()], tmp_path / "out", METADATA)
     assert (report.status, report.message) == ("export_fail", "no such operator")
     assert not (tmp_path / "out").exists()
 
@@ -127,41 +133,67 @@ def test_a_crash_of_the_runtime_is_a_status(tmp_path: Path, monkeypatch) -> None
     folder.mkdir()
     (tmp_path / "sitecustomize.py").write_text(
         "import sys, os, signal\n"
-        f"if {task.folder!r} in ' '.join(sys.orig_argv): os.kill(os.getpid(), {signal.SIGSEGV:d})\n"
+        "if 'automl.export.child' in sys.orig_argv: "
+        f"os.kill(os.getpid(), {signal.SIGSEGV:d})\n"
     )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path) + os.pathsep + os.environ.get("PYTHONPATH", ""))
-    found = verify.in_child(folder, task)
-    assert found["status"] == "crash"
-    assert str(int(signal.SIGSEGV)) in found["message"]
+    both = examined(task, folder, Variant("fp32", "a.onnx"), Variant("fp16", "b.onnx"))
+    assert [(one.precision, one.status) for one in both] == [("fp32", "crash"), ("fp16", "crash")]
+    assert str(int(signal.SIGSEGV)) in both[0].message
+
+
+def test_a_variant_that_cannot_be_loaded_leaves_the_others_alone(tmp_path: Path) -> None:
+    task = trained(tmp_path)
+    written(Subject.load(task), tmp_path, {})
+    (tmp_path / "broken.onnx").write_bytes(b"no graph")
+    broken, good = examined(
+        task, tmp_path, Variant("int8-static", "broken.onnx"), Variant("fp32", "model.onnx")
+    )
+    assert (broken.status, good.status) == ("load_fail", "ok")
+    assert "broken.onnx" in broken.message
+    assert {record["runtime"] for record in good.benchmarks} == {"onnxruntime", "torch eager"}
+
+
+def test_an_export_is_measured_again_only_if_its_files_are_the_same(tmp_path: Path) -> None:
+    task = trained(tmp_path)
+    (report,) = export_trial(task, [CpuTarget()], tmp_path / "out", METADATA)
+    found = measured_again(CpuTarget(), report.to_dict(), task, ExportSettings())
+    assert [len(variant.benchmarks) for variant in found] == [4]
+    (tmp_path / "out" / "cpu" / "step.onnx").write_bytes(b"other")
+    with pytest.raises(ExportError, match=r"step.onnx is not the file"):
+        measured_again(CpuTarget(), report.to_dict(), task, ExportSettings())
+    (tmp_path / "out" / "cpu" / "step.onnx").unlink()
+    with pytest.raises(ExportError, match=r"step.onnx is gone"):
+        measured_again(CpuTarget(), report.to_dict(), task, ExportSettings())
 
 
 def test_a_trial_without_weights_is_refused(tmp_path: Path) -> None:
     task = trained(tmp_path)
     task.weights.unlink()
     with pytest.raises(CheckpointError, match="no weights"):
-        export_trial(task, CpuTarget(), tmp_path / "out", {})
+        list(export_trial(task, [CpuTarget()], tmp_path / "out", {}))
 
 
 def test_damaged_weights_are_refused(tmp_path: Path) -> None:
     task = trained(tmp_path)
     task.weights.write_bytes(task.weights.read_bytes()[:50])
     with pytest.raises(CheckpointError, match="cannot be loaded"):
-        export_trial(task, CpuTarget(), tmp_path / "out", {})
+        list(export_trial(task, [CpuTarget()], tmp_path / "out", {}))
 
 
 def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     path.write_bytes(b"not a graph")
     with pytest.raises(ExportError, match="cannot be loaded"):
-        open_session(path)
+        Session(path)
     with pytest.raises(ExportError, match="no readable ONNX file"):
         graph.provenance(path)
 
 
 def test_sizes_to_try_reach_beyond_the_example_within_the_range() -> None:
-    assert verify.sizes(Axis("n", 3, 500), 10) == [3, 5, 10, 11, 20, 50]
-    assert verify.sizes(Axis("n", 3, 12), 10) == [3, 5, 10, 11, 12]
-    assert verify.sizes(Axis("batch"), 2) == [1, 2, 3, 7, 16]
+    assert parity.sizes(Axis("n", 3, 500), 10) == [3, 5, 10, 11, 20, 50]
+    assert parity.sizes(Axis("n", 3, 12), 10) == [3, 5, 10, 11, 12]
+    assert parity.sizes(Axis("batch"), 2) == [1, 2, 3, 7, 16]
 
 
 def test_nodes_inside_loops_are_counted(tmp_path: Path) -> None:

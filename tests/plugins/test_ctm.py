@@ -15,8 +15,9 @@ from automl.core.discovery import catalogue
 from automl.core.problems import balanced
 from automl.core.trial import seed_everything
 from automl.export import graph
-from automl.export.session import open_session
-from automl.export.verify import compare, eager_model, eager_part
+from automl.export.parity import compare
+from automl.export.session import Session
+from automl.export.subject import eager_model, eager_part
 from automl.plugins.ctm.config import DEFAULTS
 from automl.plugins.ctm.data import Maze, Parity, dig, parity, routes, transformed
 from automl.plugins.ctm.model import Neurons, Synchronisation, UNet, at_tick, certainty
@@ -321,14 +322,12 @@ def test_every_task_exports(task, arch, tmp_path: Path) -> None:
         model.reader.weight *= 30
     exportable = PLUGIN.export(model, config, data.info)
     graph.write(exportable, tmp_path / "model.onnx", {})
-    found = compare(
-        exportable, open_session(tmp_path / "model.onnx"), eager_model(model, exportable)
-    )
+    found = compare(exportable, Session(tmp_path / "model.onnx"), eager_model(model, exportable))
     assert found["ok"], found
     for part, inner in exportable.parts.items():
         path = tmp_path / f"{part}.onnx"
         graph.write(inner, path, {})
-        assert compare(inner, open_session(path), eager_part(inner))["ok"], part
+        assert compare(inner, Session(path), eager_part(inner))["ok"], part
 
 
 def test_encoder_and_step_think_like_the_whole() -> None:

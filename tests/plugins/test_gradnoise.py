@@ -16,8 +16,9 @@ from automl.core.record import RunResult
 from automl.core.run import Stop
 from automl.core.trial import seed_everything
 from automl.export import graph
-from automl.export.session import open_session
-from automl.export.verify import compare, eager_model
+from automl.export.parity import compare
+from automl.export.session import Session
+from automl.export.subject import eager_model
 from automl.plugins.gradnoise import claims
 from automl.plugins.gradnoise.config import DEFAULTS, INITS
 from automl.plugins.gradnoise.data import ID, WORDS, Products, Stories, fold, written
@@ -287,7 +288,7 @@ def test_memory_networks_learn_stories_and_export(tmp_path) -> None:
     assert run.history[-1].scores["accuracy"] > 0.5  # a guess among the six places: 1/6
     exportable = PLUGIN.export(model, config, run.data.info)
     graph.write(exportable, tmp_path / "model.onnx", {})
-    session = open_session(tmp_path / "model.onnx")
+    session = Session(tmp_path / "model.onnx")
     assert compare(exportable, session, eager_model(model, exportable))["ok"]
 
 
@@ -368,7 +369,7 @@ def test_neural_gpus_learn_export_and_are_asked_for_more(tmp_path) -> None:
     assert last < first
     exportable = PLUGIN.export(model, config, run.data.info)
     graph.write(exportable, tmp_path / "model.onnx", {})
-    session = open_session(tmp_path / "model.onnx")
+    session = Session(tmp_path / "model.onnx")
     assert compare(exportable, session, eager_model(model, exportable))["ok"]
     found = DoubleLength().measure(PLUGIN, model, config, run.data)
     assert set(found) == {"sequence_accuracy", "symbol_accuracy", "nll"}

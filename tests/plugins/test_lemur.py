@@ -21,8 +21,9 @@ from automl.core.profile import macs, parameter_count
 from automl.core.sandbox import lockdown
 from automl.core.trial import seed_everything
 from automl.export import graph as onnx_graph
-from automl.export.session import open_session
-from automl.export.verify import compare, eager_model
+from automl.export.parity import compare
+from automl.export.session import Session
+from automl.export.subject import eager_model
 from automl.plugins.lemur import claims, source
 from automl.plugins.lemur.config import DEFAULTS, Config, with_model
 from automl.plugins.lemur.graph import Graph
@@ -342,7 +343,7 @@ def exported(model, config, run, tmp_path: Path):
     """The comparison of the written graph with the model inside."""
     exportable = PLUGIN.export(model, config, run.data.info)
     onnx_graph.write(exportable, tmp_path / "m.onnx", {})
-    session = open_session(tmp_path / "m.onnx")
+    session = Session(tmp_path / "m.onnx")
     return exportable, compare(exportable, session, eager_model(model, exportable))
 
 

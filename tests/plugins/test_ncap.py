@@ -17,8 +17,8 @@ from automl.core.discovery import catalogue
 from automl.core.run import Stop
 from automl.core.trial import seed_everything
 from automl.export import graph
-from automl.export.session import SessionModule, open_session
-from automl.export.session import run as run_session
+from automl.export.session import Session
+from automl.export.subject import RuntimeModule
 from automl.plugins.ncap import claims, ddpg, es, ppo, rollout
 from automl.plugins.ncap import learner as learners
 from automl.plugins.ncap.config import DEFAULTS
@@ -618,7 +618,7 @@ def test_the_exported_graph_is_the_policy_used_in_episodes(dataset, settings, tm
             names = ("right", "left", "speed")
             inputs |= {n: c.detach().numpy() for n, c in zip(names, commands, strict=True)}
     tensors = {name: torch.from_numpy(np.ascontiguousarray(x)) for name, x in inputs.items()}
-    found = run_session(open_session(path), tensors)["action"]
+    found = Session(path)(tensors)["action"]
     wanted = model.act(model.weights(), observation, clock)
     np.testing.assert_allclose(found, wanted, atol=1e-5)
 
@@ -632,12 +632,16 @@ def test_an_exported_graph_swims_in_the_policys_place(settings, tmp_path) -> Non
     graph.write(PLUGIN.export(model, config, data.info), path, {})
     calls = []
 
-    class Counted(SessionModule):
+    class Counted(RuntimeModule):
         def __call__(self, *args):
             calls.append(args)
             return super().__call__(*args)
 
-    found = PLUGIN.evaluate(Counted(model, open_session(path)), config, data.split("valid"))
+    found = PLUGIN.evaluate(
+        Counted(model, tuple(PLUGIN.example(config, data.info)), Session(path)),
+        config,
+        data.split("valid"),
+    )
     assert len(calls) == EPISODE_STEPS
     wanted = PLUGIN.evaluate(model, config, data.split("valid"))
     assert found["return"] == pytest.approx(wanted["return"], rel=1e-3)

@@ -15,8 +15,9 @@ from automl.core.discovery import catalogue
 from automl.core.problems import operator_learning, relative_h1, relative_l2
 from automl.core.trial import seed_everything
 from automl.export import graph
-from automl.export.session import open_session
-from automl.export.verify import compare, eager_model
+from automl.export.parity import compare
+from automl.export.session import Session
+from automl.export.subject import eager_model
 from automl.plugins.neural_operator import claims, data
 from automl.plugins.neural_operator.config import ARCHITECTURES, DEFAULTS, FULL, Config
 from automl.plugins.neural_operator.layers import (
@@ -318,7 +319,7 @@ def test_every_architecture_exports(arch, tmp_path: Path) -> None:
     model, config, _, _ = learnt(arch)
     exportable = PLUGIN.export(model, config, catalogue().dataset(POISSON).info)
     graph.write(exportable, tmp_path / "model.onnx", {})
-    session = open_session(tmp_path / "model.onnx")
+    session = Session(tmp_path / "model.onnx")
     found = compare(exportable, session, eager_model(model, exportable))
     assert found["ok"], found
     assert set(exportable.axes["x"]) == ({0, 2, 3} if arch in ("fno", "oformer") else {0})

@@ -17,8 +17,7 @@ from automl.core.discovery import catalogue
 from automl.core.problems import balanced
 from automl.core.trial import seed_everything
 from automl.export import graph
-from automl.export.session import open_session
-from automl.export.session import run as run_session
+from automl.export.session import Session
 from automl.plugins.ntk_svm import bound, certificate, claims, kernel, losses, solvers
 from automl.plugins.ntk_svm.config import DEFAULTS, LOSSES, Config
 from automl.plugins.ntk_svm.data import Clouds, DigitPairs
@@ -476,7 +475,7 @@ def test_the_graph_holds_what_carries_weight_only(settings, tmp_path: Path) -> N
     assert len(exportable.module.model.support) == used < len(model.support)
     graph.write(exportable, tmp_path / "model.onnx", {})
     x = run.data.split("test").examples["x"]
-    found = run_session(open_session(tmp_path / "model.onnx"), {"x": x})
+    found = Session(tmp_path / "model.onnx")({"x": x})
     wanted = model(x)
     torch.testing.assert_close(found["score"], wanted["score"], rtol=1e-4, atol=1e-4)
     assert torch.equal(found["label"], wanted["label"])
@@ -490,7 +489,7 @@ def test_the_exported_certificate_is_the_librarys(tmp_path: Path) -> None:
     graph.write(part, tmp_path / "certificate.onnx", {})
     split = run.data.split("test")
     x, target = split.examples["x"], split.examples["target"]
-    found = run_session(open_session(tmp_path / "certificate.onnx"), {"x": x})
+    found = Session(tmp_path / "certificate.onnx")({"x": x})
     right = found["label"] == target
     wanted = certificate.radii(model, x, target)
     torch.testing.assert_close(found["radius"][right].double(), wanted[right], rtol=0, atol=1e-5)

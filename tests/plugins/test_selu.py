@@ -14,8 +14,9 @@ from automl.core.discovery import catalogue
 from automl.core.record import RunResult
 from automl.core.trial import seed_everything
 from automl.export import graph
-from automl.export.session import open_session
-from automl.export.verify import compare, eager_model, eager_part
+from automl.export.parity import compare
+from automl.export.session import Session
+from automl.export.subject import eager_model, eager_part
 from automl.plugins.selu import archive, claims, moments
 from automl.plugins.selu.config import DEFAULTS, VARIANTS
 from automl.plugins.selu.data import Assays, Suite
@@ -164,11 +165,11 @@ def test_selu_stays_one_operator_and_half_precision_agrees(target, tmp_path: Pat
     written = graph.write(exportable, tmp_path / "model.onnx", {})
     assert written.operators["Selu"] == 4
     assert "Elu" not in written.operators
-    session = open_session(tmp_path / "model.onnx")
+    session = Session(tmp_path / "model.onnx")
     assert compare(exportable, session, eager_model(model, exportable))["max_abs"] < 1e-5
     half = exportable.parts["float16"]
     graph.write(half, tmp_path / "half.onnx", {})
-    session = open_session(tmp_path / "half.onnx")
+    session = Session(tmp_path / "half.onnx")
     assert compare(half, session, eager_part(half))["ok"]
 
 

@@ -16,8 +16,9 @@ from automl.core.problems import balanced
 from automl.core.run import Stop
 from automl.core.trial import seed_everything
 from automl.export import graph
-from automl.export.session import open_session
-from automl.export.verify import compare, eager_model, eager_part
+from automl.export.parity import compare
+from automl.export.session import Session
+from automl.export.subject import eager_model, eager_part
 from automl.plugins.spiking import claims
 from automl.plugins.spiking.config import DEFAULTS, SURROGATES, Config
 from automl.plugins.spiking.data import MoonsLatency, Strokes, xor_times
@@ -441,14 +442,12 @@ def test_every_system_learns_and_exports(name, tmp_path: Path) -> None:
     assert max(report.scores["accuracy"] for report in run.history) > floor
     exportable = PLUGIN.export(model, config, run.data.info)
     graph.write(exportable, tmp_path / "model.onnx", {})
-    found = compare(
-        exportable, open_session(tmp_path / "model.onnx"), eager_model(model, exportable)
-    )
+    found = compare(exportable, Session(tmp_path / "model.onnx"), eager_model(model, exportable))
     assert found["ok"], found
     for part, inner in exportable.parts.items():
         path = tmp_path / f"{part}.onnx"
         graph.write(inner, path, {})
-        assert compare(inner, open_session(path), eager_part(inner))["ok"], part
+        assert compare(inner, Session(path), eager_part(inner))["ok"], part
 
 
 @pytest.mark.slow
@@ -458,9 +457,7 @@ def test_stdp_learns_and_exports(tmp_path: Path) -> None:
     assert run.history[-1].scores["accuracy"] > 0.5
     exportable = PLUGIN.export(model, config, run.data.info)
     graph.write(exportable, tmp_path / "model.onnx", {})
-    found = compare(
-        exportable, open_session(tmp_path / "model.onnx"), eager_model(model, exportable)
-    )
+    found = compare(exportable, Session(tmp_path / "model.onnx"), eager_model(model, exportable))
     assert found["ok"], found
 
 

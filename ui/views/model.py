@@ -14,6 +14,7 @@ from automl.core.cards import TargetCard
 from automl.core.discovery import catalogue
 from automl.dataset_db import query
 from automl.ui import charts
+from automl.ui.exporting import parity_sentence
 from automl.ui.views.frame import (
     SPLITS,
     literal,
@@ -135,23 +136,17 @@ def export(reference: str, target: str) -> str:
         (made,) = json.loads(done.stdout)["targets"]
     except ValueError:
         return (done.stderr.strip().splitlines() or ["The export failed."])[-1]
-    return "" if made["status"] == "ok" else f"{made['status']}: {made['message']}"
+    return "" if made["status"] in ("ok", "prepared") else f"{made['status']}: {made['message']}"
 
 
 def draw_export(made: Row) -> None:
     """One export: status, parity, latency, files."""
     parity = made["parity"]
-    good = made["status"] == "ok"
+    good = made["status"] in ("ok", "prepared")
     title = f"{literal(made['target'])}: {literal(made['status'])}"
     with st.expander(title, expanded=True, icon=":material/check:" if good else ":material/error:"):
-        if parity:
-            tried = ", ".join("×".join(map(str, s.values())) for s in parity["sizes"])
-            st.markdown(
-                f"Equal to PyTorch at sizes {literal(tried)}: largest difference "
-                f"{parity['max_abs']:.2g}; {literal(parity['metric'])} "
-                f"{number(parity['metric_torch'])} in PyTorch and "
-                f"{number(parity['metric_onnx'])} in onnxruntime."
-            )
+        if parity.get("metric"):
+            st.markdown(literal(parity_sentence(parity)))
         if made["benchmarks"]:
             st.plotly_chart(charts.latencies(made["benchmarks"]), key=f"latency-{made['id']}")
         for file in made["files"]:

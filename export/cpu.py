@@ -1,0 +1,91 @@
+"""onnxruntime on the CPU: plain ONNX; machine-specific rewrites are never shipped."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from automl.export import parity
+from automl.export.latency import latency, peak_memory, processor
+from automl.export.session import Session
+from automl.export.subject import Subject, eager_part
+from automl.export.targets import Canonical, ExportSettings, Target, Variant
+
+LATENCY_BATCHES = (1, 32)
+USAGE = """    import numpy, onnxruntime
+    session = onnxruntime.InferenceSession("{file}")
+    answers = session.run(None, {feeds})
+    for output, answer in zip(session.get_outputs(), answers):
+        print(output.name, answer.shape)
+"""
+
+
+class CpuTarget(Target):
+    """Plain ONNX for onnxruntime's CPU provider."""
+
+    name = "cpu"
+
+    def prepare(
+        self, subject: Subject, canonical: Canonical, folder: Path, settings: ExportSettings
+    ) -> Sequence[Variant]:
+        """``model.onnx``, and a file for each part."""
+        for path in (canonical.path, *canonical.parts.values()):
+            shutil.copyfile(path, folder / path.name)
+        return [Variant("fp32", "model.onnx")]
+
+    def verify(
+        self, subject: Subject, folder: Path, variant: Variant, settings: ExportSettings
+    ) -> Variant:
+        """Parity at several sizes and of the task metric, in onnxruntime."""
+        return verified(subject, folder, variant, settings)
+
+    def benchmark(self, subject: Subject, folder: Path, variant: Variant) -> list[dict[str, Any]]:
+        """Latency of the graph and of eager PyTorch on the same inputs, one thread each."""
+        started = time.perf_counter()
+        session, reference = Session(folder / variant.file), subject.eager()
+        load_us = (time.perf_counter() - started) * 1e6
+        records = []
+        for batch in LATENCY_BATCHES:
+            lengths = parity.example_lengths(subject.exportable) | {"batch": batch}
+            inputs = parity.inputs_of(subject.exportable, lengths, seed=1)
+            feeds = {name: tensor.numpy() for name, tensor in inputs.items()}
+            about = {"device": processor(), "batch": batch, "sizes": lengths, "threads": 1}
+            times = latency(partial(session.run, feeds))
+            memory = {"memory": peak_memory(), "load_us": load_us}
+            records.append({"runtime": "onnxruntime", **about, **times, **memory})
+            if variant.precision == "fp32":
+                times = latency(partial(reference, inputs))
+                records.append({"runtime": "torch eager", **about, **times, "memory": None})
+        return records
+
+    def card(self, subject: Subject, variants: Sequence[Variant]) -> str:
+        """A call in Python."""
+        feeds = ", ".join(
+            f'"{n}": numpy.random.rand{tuple(t.shape)}.astype("{str(t.dtype).split(".")[-1]}")'
+            for n, t in subject.exportable.inputs.items()
+        )
+        return USAGE.format(file=self.choose(variants).file, feeds="{" + feeds + "}")
+
+
+def verified(subject: Subject, folder: Path, variant: Variant, settings: ExportSettings) -> Variant:
+    """A variant that onnxruntime can load on the CPU, compared with PyTorch."""
+    exportable = subject.exportable
+    session = Session(folder / variant.file)
+    limit = parity.rule(variant.precision, exportable.tolerance, settings.max_drop)
+    found = parity.compare(exportable, session, subject.eager(), limit)
+    if variant.precision == "fp32":
+        for name, part in exportable.parts.items():
+            found[name] = parity.compare(part, Session(folder / f"{name}.onnx"), eager_part(part))
+            found["ok"] &= found[name]["ok"]
+    parity.judged(subject, session, found, limit)
+    facts = {**variant.facts, "bytes": (folder / variant.file).stat().st_size}
+    variant = replace(variant, facts=facts, parity=found)
+    if found["ok"]:
+        return variant.found("ok")
+    status = "refused" if variant.precision.startswith("int8") else "parity_fail"
+    return variant.found(status, parity.disagreement(found))
