@@ -25,3 +25,10 @@ def register_targets(register: Callable[[TargetCard], None]) -> None:
             summary="ONNX for onnxruntime's CUDA and TensorRT providers, in half precision",
         )
     )
+    register(
+        TargetCard(
+            name="embedded",
+            target="automl.export.embedded.target:EmbeddedTarget",
+            summary="C99 for microcontrollers, proven by gcc and QEMU",
+        )
+    )

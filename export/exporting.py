@@ -60,6 +60,7 @@ def export_trial(
         raise CheckpointError(
             f"trial {task.number} has no weights at {task.weights}; only complete trials keep them"
         )
+    folder = folder.resolve()  # compilers and browsers run in folders of their own
     folder.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(dir=folder, prefix=".canonical."))
     try:
