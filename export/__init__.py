@@ -18,3 +18,10 @@ def register_targets(register: Callable[[TargetCard], None]) -> None:
             summary="ONNX for onnxruntime's CPU provider",
         )
     )
+    register(
+        TargetCard(
+            name="web",
+            target="automl.export.web.target:WebTarget",
+            summary="a static page with onnxruntime-web",
+        )
+    )
