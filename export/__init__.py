@@ -25,3 +25,10 @@ def register_targets(register: Callable[[TargetCard], None]) -> None:
             summary="a static page with onnxruntime-web",
         )
     )
+    register(
+        TargetCard(
+            name="vr",
+            target="automl.export.vr.target:VrTarget",
+            summary="a WebXR page, and a package for Unity",
+        )
+    )

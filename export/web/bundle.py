@@ -11,6 +11,7 @@ from typing import Any
 from automl.export.web import npm
 
 SITE = Path(__file__).parent / "site"
+SHARED = Path(__file__).parent / "shared"  # by all pages
 WASM = {
     "dist/ort.wasm.min.mjs": "ort.wasm.min.mjs",
     "dist/ort-wasm-simd-threaded.mjs": "ort-wasm-simd-threaded.mjs",
@@ -29,12 +30,13 @@ def write_page(
 ) -> None:
     """Write a complete static page into ``folder``.
 
-    ``scripts`` is a folder of files to copy; ``runtime`` the files of onnxruntime-web to ship.
+    ``scripts`` is a folder of the page's own files; ``runtime`` the files of onnxruntime-web to ship.
 
     Raises:
         MissingExtra: if onnxruntime-web is not in the cache and there is no npm.
     """
+    shutil.copytree(SHARED, folder, dirs_exist_ok=True)
     shutil.copytree(scripts, folder, dirs_exist_ok=True)
-    npm.copy("onnxruntime-web", dict(runtime), folder / "ort")
+    npm.copy("onnxruntime-web", runtime, folder / "ort")
     shutil.copyfile(graph, folder / str(about["file"]))
     (folder / "model.json").write_text(json.dumps(about, allow_nan=False))

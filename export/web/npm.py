@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from automl.core.errors import ExportError, MissingExtra
@@ -84,7 +85,7 @@ def unpack(archive: Path, folder: Path) -> None:
         packed.extractall(folder, filter="data")
 
 
-def copy(name: str, files: dict[str, str], folder: Path) -> None:
+def copy(name: str, files: Mapping[str, str], folder: Path) -> None:
     """Copy files of a package, named by their path in it, to ``folder`` under other names."""
     source = package(name)
     folder.mkdir(parents=True, exist_ok=True)

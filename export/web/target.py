@@ -27,7 +27,7 @@ http://localhost:8000 shows the model at work; any web server will do. In a page
 model.json tells inputs, outputs and examples. `load({{ engine: "webgpu" }})` computes on the
 GPU where the browser has WebGPU; {webgpu}. `load({{ threads: 4 }})` needs a
 page that is cross-origin isolated (Cross-Origin-Opener-Policy: same-origin,
-Cross-Origin-Embedder-Policy: require-corp). onnxruntime-web is MIT, see ort/LICENSE.txt.
+Cross-Origin-Embedder-Policy: require-corp). onnxruntime-web is MIT, see onnxruntime-web.LICENSE.txt.
 """
 
 
