@@ -15,7 +15,14 @@ def register_targets(register: Callable[[TargetCard], None]) -> None:
         TargetCard(
             name="cpu",
             target="automl.export.cpu:CpuTarget",
-            summary="ONNX for onnxruntime's CPU provider",
+            summary="ONNX for onnxruntime's CPU provider, in single precision and int8",
+        )
+    )
+    register(
+        TargetCard(
+            name="gpu",
+            target="automl.export.gpu.target:GpuTarget",
+            summary="ONNX for onnxruntime's CUDA and TensorRT providers, in half precision",
         )
     )
     register(

@@ -107,12 +107,16 @@ def export_to(
         except ExportError as error:
             status = "unsupported" if isinstance(error, Unsupported) else "export_fail"
             return ExportReport(target.name, status, message=str(error), **about)
+        except Exception as error:  # noqa: BLE001  the boundary to foreign code
+            message = f"target {target.name} failed: {type(error).__name__}: {error}"
+            return ExportReport(target.name, "export_fail", message=message, **about)
         variants = examined(target, work, subject.task, settings, variants)
         best = target.choose(variants)
         report = ExportReport(
             target=target.name,
             status=best.status,
             precision=best.precision,
+            file=best.file,
             folder=str(folder.resolve()),
             files=tuple(described(work)),
             parity=best.parity,

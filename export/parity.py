@@ -182,7 +182,7 @@ class Tally:
 
 def judged(subject: Subject, runtime: Runtime, found: dict[str, Any], limit: Rule) -> None:
     """Add the task metric in PyTorch and in ``runtime`` to a comparison, and judge it by both."""
-    before, after = subject.score(), subject.score(runtime)
+    before, after = subject.scored, subject.score(runtime)
     single = limit.drop == METRIC_TOLERANCE
     lost = before - after if subject.dataset.problem.objective.goal == "max" else after - before
     lost = abs(lost) if single else lost  # single precision may not gain either

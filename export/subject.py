@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from automl.core.trial import TrialTask, load_model
 from automl.export.deploy import Around, deployable
 
 METRIC_EXAMPLES = 200
+CALIBRATION_BATCHES = 64
 Runtime = Callable[[dict[str, Tensor]], dict[str, Tensor]]  # named inputs to named outputs
 
 
@@ -54,13 +56,30 @@ class Subject:
         whole = self.model if self.deployment is None else Around(self.model, self.deployment)
         return eager_model(whole, self.exportable)
 
-    def score(self, runtime: Runtime | None = None, examples: int = METRIC_EXAMPLES) -> float:
-        """The objective on the first ``examples`` of the validation split; None: in PyTorch."""
+    @cached_property
+    def scored(self) -> float:
+        """The objective in PyTorch, on the examples that ``score`` takes by default."""
+        split = self.dataset.split("valid").first(METRIC_EXAMPLES)
+        return self.plugin.evaluate(self.model, self.config, split)[self.metric]
+
+    def score(self, runtime: Runtime, examples: int = METRIC_EXAMPLES) -> float:
+        """The objective on the first ``examples`` of the validation split, in a runtime."""
         split = self.dataset.split("valid").first(examples)
-        if runtime is None:
-            return self.plugin.evaluate(self.model, self.config, split)[self.metric]
         stand_in = RuntimeModule(self.model, tuple(self.exportable.inputs), runtime)
         return self.plugin.evaluate(stand_in, self.config, self.raw(split))[self.metric]
+
+    def calibration(self) -> list[dict[str, Tensor]]:
+        """The inputs that the graph gets while the validation split is scored, batch by batch."""
+        eager = self.eager()
+        seen: list[dict[str, Tensor]] = []
+
+        def recording(inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+            if len(seen) < CALIBRATION_BATCHES:
+                seen.append(inputs)
+            return eager(inputs)
+
+        self.score(recording)
+        return seen
 
     def raw(self, split: Split) -> Split:
         """The split as the exported graph takes it: a user's own data come raw."""

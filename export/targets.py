@@ -91,6 +91,7 @@ class ExportReport:
     target: str
     status: str
     precision: str = ""
+    file: str = ""
     folder: str = ""
     files: tuple[dict[str, Any], ...] = ()
     graph: dict[str, Any] = field(default_factory=dict)

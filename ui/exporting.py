@@ -112,7 +112,7 @@ def benchmark(
         with opened(db) as store:
             store.record_benchmarks(made["id"], benchmark_records(variants))
         records = [
-            {"precision": variant["precision"], **record}
+            {"precision": variant["precision"], "file": variant["file"], **record}
             for variant in variants
             for record in variant["benchmarks"]
         ]

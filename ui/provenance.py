@@ -59,6 +59,7 @@ def export_record(report: ExportReport) -> ExportRecord:
         parity=report.parity,
         facts={
             "precision": report.precision,
+            "file": report.file,
             "graph": report.graph,
             "provenance": report.provenance,
             "variants": variants,

@@ -113,15 +113,15 @@ def show(trial: str, report: dict[str, Any]) -> None:
     console.print(
         Text.assemble(
             f"Export of trial {trial} to {report['target']}: ",
-            (f"{report['status']} {report['precision']}", "bold green" if good else "bold red"),
+            (f"{report['status']} {called(report)}", "bold green" if good else "bold red"),
             f"  {report['message']}",
         )
     )
     if report["parity"].get("metric"):
         console.print(Text(parity_sentence(report["parity"])))
     for other in report["variants"]:
-        if other["precision"] != report["precision"]:
-            console.print(Text(f"{other['precision']}: {other['status']} {other['message']}"))
+        if other["file"] != report["file"]:
+            console.print(Text(f"{called(other)}: {other['status']} {other['message']}".rstrip()))
     latencies([r for variant in report["variants"] for r in precise(variant)])
     if report["folder"]:
         files = ", ".join(f"{file['name']} ({size(file['bytes'])})" for file in report["files"][:6])
@@ -130,9 +130,14 @@ def show(trial: str, report: dict[str, Any]) -> None:
         console.print(Text(f"{report['folder']}: {files}{rest}", "cyan"))
 
 
+def called(variant: dict[str, Any]) -> str:
+    """A variant by its precision and file."""
+    return f"{variant['precision']} {variant['file']}".strip()
+
+
 def precise(variant: dict[str, Any]) -> list[dict[str, Any]]:
-    """The measurements of a variant, each with its precision."""
-    return [{"precision": variant["precision"], **record} for record in variant["benchmarks"]]
+    """The measurements of a variant, each with its file and precision."""
+    return [{**variant, **record} for record in variant["benchmarks"]]
 
 
 def latencies(records: list[dict[str, Any]]) -> None:
@@ -146,14 +151,14 @@ def latencies(records: list[dict[str, Any]]) -> None:
     if not records:
         return
     table = Table(box=None, pad_edge=False)
-    for name in ("runtime", "precision", "batch"):
+    for name in ("runtime", "file", "batch"):
         table.add_column(name)
     for name in ("median", "p95", "memory"):
         table.add_column(name, justify="right")
     table.add_column("device")
     for record in records:
         table.add_row(
-            *map(Text, (record["runtime"], record["precision"], str(record["batch"]))),
+            *map(Text, (record["runtime"], called(record), str(record["batch"]))),
             f"{record['p50_us']:,.0f} µs",
             f"{record['p95_us']:,.0f} µs",
             size(record["memory"]),
