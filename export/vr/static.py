@@ -94,6 +94,9 @@ def rewrite(model: onnx.ModelProto) -> None:
     """
     for tensor in model.graph.initializer:
         single(tensor)
+    for value in model.graph.output:
+        if value.type.tensor_type.elem_type == DOUBLE:
+            value.type.tensor_type.elem_type = FLOAT
     for node in graph.every_node(model.graph):
         for attribute in node.attribute:
             if attribute.type == onnx.AttributeProto.TENSOR:

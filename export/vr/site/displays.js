@@ -22,16 +22,16 @@ const BOARD = 1.3; // metres
 
 function pointsView(about) {
   const group = new THREE.Group();
-  const glass = new THREE.MeshStandardMaterial({ color: 0x16202e, roughness: 0.4, metalness: 0.1 });
+  const glass = new THREE.MeshStandardMaterial({ color: 0x223249, roughness: 0.4, metalness: 0.1 });
   const board = new THREE.Mesh(new THREE.BoxGeometry(BOARD * 1.12, BOARD * 1.12, 0.03), glass);
   board.position.z = -0.05;
   const lines = new THREE.GridHelper(BOARD, 10, 0x35506c, 0x263a50).rotateX(Math.PI / 2);
   lines.position.z = -0.03;
   const drawn = new THREE.Group();
   group.add(board, lines, drawn);
-  const dot = new THREE.SphereGeometry(0.022, 24, 16);
-  const yellow = new THREE.MeshStandardMaterial({ color: views.COLOURS.point, emissive: 0x7a5a10, roughness: 0.35 });
-  const blue = new THREE.MeshStandardMaterial({ color: views.COLOURS.answer, emissive: 0x0d5a78, roughness: 0.4 });
+  const dot = new THREE.SphereGeometry(0.028, 24, 16);
+  const yellow = new THREE.MeshStandardMaterial({ color: views.COLOURS.point, emissive: 0xb08020, roughness: 0.35 });
+  const blue = new THREE.MeshStandardMaterial({ color: views.COLOURS.answer, emissive: 0x1f7fa8, roughness: 0.4 });
   const place = ([u, v]) => new THREE.Vector3((u - 0.5) * BOARD, (v - 0.5) * BOARD, 0);
   const shape = about.inputs[0].shape;
   const [axis, dimensions] = [shape[1], shape[2]];
@@ -156,7 +156,7 @@ function numbersView(about) {
         lines.push([`class: ${views.className(about, index)}`, views.COLOURS.point]);
       }
       board.surface.clear();
-      lines.slice(0, LINES).forEach(([text, colour], i) => board.surface.text(text, 30, 36 + i * LINE, { size: 26, colour }));
+      lines.slice(0, LINES).forEach(([text, colour], i) => board.surface.text(text, 30, 36 + i * LINE, { size: 26, colour, width: 960 }));
       board.texture.needsUpdate = true;
     },
   };

@@ -46,12 +46,28 @@ class Room {
     const sun = new THREE.DirectionalLight(0xffffff, 1.6);
     sun.position.set(1.5, 4, 2);
     const floor = new THREE.Mesh(
-      new THREE.CircleGeometry(12, 48).rotateX(-Math.PI / 2),
-      new THREE.MeshStandardMaterial({ color: 0x141b26, roughness: 0.9 }),
+      // in tiles: triangles that reach behind the viewer are drawn wrongly by some software renderers
+      new THREE.PlaneGeometry(24, 24, 48, 48).rotateX(-Math.PI / 2),
+      new THREE.MeshStandardMaterial({ map: this.tiles(), roughness: 0.9 }),
     );
-    const grid = new THREE.GridHelper(24, 48, 0x33506b, 0x1e2a3a);
-    grid.position.y = 0.002;
-    this.scene.add(new THREE.HemisphereLight(0xbfd9ff, 0x1a2230, 1.5), sun, floor, grid);
+    this.scene.add(new THREE.HemisphereLight(0xbfd9ff, 0x1a2230, 1.5), sun, floor);
+  }
+
+  /** Half a metre of floor, repeated. */
+  tiles() {
+    const canvas = Object.assign(document.createElement("canvas"), { width: 128, height: 128 });
+    const pen = canvas.getContext("2d");
+    pen.fillStyle = "#18202c";
+    pen.fillRect(0, 0, 128, 128);
+    pen.strokeStyle = "#3b5876";
+    pen.lineWidth = 3;
+    pen.strokeRect(0, 0, 128, 128);
+    const texture = new THREE.CanvasTexture(canvas);
+    texture.colorSpace = THREE.SRGBColorSpace;
+    texture.wrapS = texture.wrapT = THREE.RepeatWrapping;
+    texture.repeat.set(48, 48);
+    texture.anisotropy = this.renderer.capabilities.getMaxAnisotropy();
+    return texture;
   }
 
   controller(index) {
@@ -94,8 +110,8 @@ class Room {
   say(text) {
     const { surface, texture } = this.title;
     surface.clear();
-    surface.text(`${this.about.name} on ${this.about.dataset}`, 512, 62, { size: 50, align: "center" });
-    surface.text(text, 512, 138, { size: 36, align: "center", colour: shown.agrees === false ? COLOURS.wrong : COLOURS.faint });
+    surface.text(`${this.about.name} on ${this.about.dataset}`, 512, 62, { size: 50, align: "center", width: 1000 });
+    surface.text(text, 512, 138, { size: 36, align: "center", width: 1000, colour: shown.agrees === false ? COLOURS.wrong : COLOURS.faint });
     texture.needsUpdate = true;
     status.textContent = text;
   }

@@ -76,8 +76,11 @@ export class Surface {
     this.pen.fillRect(0, 0, this.canvas.width, this.canvas.height);
   }
 
-  text(text, x, y, { size = 16, colour = COLOURS.text, align = "left" } = {}) {
+  /** A line of text, in smaller letters if it would be wider than `width`. */
+  text(text, x, y, { size = 16, colour = COLOURS.text, align = "left", width = Infinity } = {}) {
     this.pen.font = `${size}px system-ui, sans-serif`;
+    const shrink = Math.min(1, width / this.pen.measureText(text).width);
+    if (shrink < 1) this.pen.font = `${size * shrink}px system-ui, sans-serif`;
     this.pen.fillStyle = colour;
     this.pen.textAlign = align;
     this.pen.textBaseline = "middle";
@@ -105,12 +108,14 @@ export class Surface {
       pen.lineTo(...place(points[to]));
       pen.stroke();
     }
-    pen.fillStyle = COLOURS.point;
-    for (const point of points) {
+    points.forEach((point, i) => {
+      const [left, top] = place(point);
+      pen.fillStyle = COLOURS.point;
       pen.beginPath();
-      pen.arc(...place(point), Math.max(4, size / 80), 0, 7);
+      pen.arc(left, top, Math.max(4, size / 80), 0, 7);
       pen.fill();
-    }
+      this.text(String(i + 1), left + size / 40, top - size / 40, { size: size / 28, colour: COLOURS.faint });
+    });
   }
 
   /** One picture of (1, channels, height, width), grey or RGB, from its least to its largest value. */
@@ -147,7 +152,7 @@ export class Surface {
       pen.fillStyle = i === best ? COLOURS.answer : COLOURS.faint;
       pen.fillRect(x + label, middle - row * 0.3, (width - label) * share, row * 0.6);
       const colour = i === best ? COLOURS.text : COLOURS.faint;
-      this.text(labels[i], x + label - size * 0.5, middle, { size, colour, align: "right" });
+      this.text(labels[i], x + label - size * 0.5, middle, { size, colour, align: "right", width: label });
     });
   }
 }
