@@ -52,7 +52,7 @@ def export(exportable: Exportable) -> onnx.ModelProto:
             torch.onnx.export(
                 module,
                 tuple(exportable.inputs.values()),
-                content,
+                content,  # type: ignore[arg-type]  # files in memory will do
                 dynamo=False,
                 opset_version=OPSET,
                 input_names=list(exportable.inputs),
@@ -70,7 +70,7 @@ def export(exportable: Exportable) -> onnx.ModelProto:
 
 def export_late(exportable: Exportable) -> onnx.ModelProto:
     """The same by the newer exporter, which writes no opset below 18."""
-    model = graph.export(replace(exportable, axes={}))
+    model: onnx.ModelProto = graph.export(replace(exportable, axes={}))
     rewrite(model)
     return model
 

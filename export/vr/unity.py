@@ -178,7 +178,7 @@ def rule_of(subject: Subject, candidates: dict[str, PointerLoop]) -> str:
         try:
             if all(loop(case)["sequence"].equal(reference(case)["sequence"]) for case in cases):
                 return rule
-        except Exception as error:  # noqa: BLE001  the boundary to onnxruntime: sizes do not fit
+        except Exception as error:  # the boundary to onnxruntime: sizes do not fit
             raise Unsupported(
                 f"the parts of this pointer network cannot be joined by a loop: {error}"
             ) from error
@@ -188,9 +188,7 @@ def rule_of(subject: Subject, candidates: dict[str, PointerLoop]) -> str:
 # ---------------------------------------------------------------- verifying
 
 
-def verified(
-    subject: Subject, folder: Path, variant: Variant, settings: ExportSettings
-) -> Variant:
+def verified(subject: Subject, folder: Path, variant: Variant, settings: ExportSettings) -> Variant:
     """The graphs in onnxruntime against PyTorch, at their fixed shapes; ``prepared`` if equal."""
     models = (folder / variant.file).parent
     exportable = static.fixed(subject.exportable)

@@ -88,7 +88,9 @@ def answered(turn: int, state: dict[str, Any]) -> bool:
     return bool(state["example"] == turn and state["agrees"])
 
 
-def until(page: browser.Browser, done: Callable[[dict[str, Any]], bool], what: str) -> dict[str, Any]:
+def until(
+    page: browser.Browser, done: Callable[[dict[str, Any]], bool], what: str
+) -> dict[str, Any]:
     """What the page shows as soon as ``done`` holds for it."""
     for _ in range(TURNS):
         state: dict[str, Any] = page.evaluate(SHOWN)

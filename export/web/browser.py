@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 PATIENCE_MS = 120_000
+DESCRIPTION = "model.json"  # beside model.js, and without a demonstration that takes time
 QUIET = ("--no-first-run", "--disable-background-networking", "--disable-component-update")
 # Playwright carries arguments as JSON: tensors travel as base64 of their bytes.
 CODEC = """
@@ -108,7 +109,7 @@ def served(folder: Path) -> Iterator[str]:
 
 @contextmanager
 def opened(url: str, arguments: tuple[str, ...] = (), script: str = "") -> Iterator[Browser]:
-    """A page in a fresh headless Chromium; ``script`` runs in it before the page's own.
+    """A fresh headless Chromium at an address; ``script`` runs there before a page's own.
 
     Raises:
         ExportError: if the page reports that it failed, or never says that it is ready.
@@ -142,11 +143,13 @@ class Browser:
         page.on("pageerror", lambda error: self.said.append(str(error)))
 
     def open(self, url: str) -> None:
-        """Go to a page and wait until it says that it is ready."""
+        """Go to an address; a page must say that it is ready, other files need not."""
         from playwright.sync_api import Error
 
         try:
             self.page.goto(url)
+            if url.endswith(DESCRIPTION):
+                return
             self.page.wait_for_selector("html[data-state]", state="attached")
         except Error as error:
             said = "; ".join(self.said) or error.message

@@ -30,7 +30,7 @@ def write_page(
 ) -> None:
     """Write a complete static page into ``folder``.
 
-    ``scripts`` is a folder of the page's own files; ``runtime`` the files of onnxruntime-web to ship.
+    ``scripts`` is a folder of the page's own files, ``runtime`` the files of onnxruntime-web.
 
     Raises:
         MissingExtra: if onnxruntime-web is not in the cache and there is no npm.

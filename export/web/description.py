@@ -15,7 +15,9 @@ EXAMPLES = 8
 DIGITS = 9  # significant ones: single precision survives the text
 
 
-def described(subject: Subject, metadata: dict[str, str], file: str = "model.onnx") -> dict[str, Any]:
+def described(
+    subject: Subject, metadata: dict[str, str], file: str = "model.onnx"
+) -> dict[str, Any]:
     """The content of ``model.json``: JSON-able, and text wherever a page shows names."""
     exportable, data = subject.exportable, subject.dataset.info
     facts = dict(subject.deployment.facts) if subject.deployment else dict(data.facts)

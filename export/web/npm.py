@@ -76,7 +76,7 @@ def fetch(npm: str, wanted: str, folder: Path) -> Path:
         said = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
         reason = next((line for line in said if "code" in line), said[-1] if said else "no reason")
         raise ExportError(f"npm cannot fetch {wanted}: {reason.strip()[:300]}")
-    return folder / json.loads(done.stdout)[0]["filename"]
+    return folder / str(json.loads(done.stdout)[0]["filename"])
 
 
 def unpack(archive: Path, folder: Path) -> None:

@@ -27,7 +27,8 @@ http://localhost:8000 shows the model at work; any web server will do. In a page
 model.json tells inputs, outputs and examples. `load({{ engine: "webgpu" }})` computes on the
 GPU where the browser has WebGPU; {webgpu}. `load({{ threads: 4 }})` needs a
 page that is cross-origin isolated (Cross-Origin-Opener-Policy: same-origin,
-Cross-Origin-Embedder-Policy: require-corp). onnxruntime-web is MIT, see onnxruntime-web.LICENSE.txt.
+Cross-Origin-Embedder-Policy: require-corp). onnxruntime-web is MIT, see
+onnxruntime-web.LICENSE.txt.
 """
 
 
@@ -102,7 +103,7 @@ def measured(subject: Subject, folder: Path, file: str) -> list[dict[str, Any]]:
     lengths = parity.example_lengths(subject.exportable) | {"batch": 1}
     inputs = parity.inputs_of(subject.exportable, lengths, seed=1)
     about = {"batch": 1, "sizes": lengths, "threads": 1, "memory": None}
-    with browser.served(folder) as url, browser.opened(url) as page:
+    with browser.served(folder) as url, browser.opened(f"{url}/{browser.DESCRIPTION}") as page:
         load_us = page.load()
         times = page.latency(inputs)
         device = f"{page.name}, {processor()}"
