@@ -2,14 +2,13 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from urllib.request import urlopen
 
 import onnx
 import pytest
@@ -158,7 +157,7 @@ def by_hand(tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="class")
 def page(by_hand: Path) -> Iterator[browser.Browser]:
     assert browser.missing() == ""
     with browser.served(by_hand) as url, browser.opened(url) as found:
@@ -166,77 +165,76 @@ def page(by_hand: Path) -> Iterator[browser.Browser]:
         yield found
 
 
-def test_whole_numbers_and_truth_values_pass_the_browser_unchanged(page: browser.Browser) -> None:
-    large = 2**60 + 1  # beyond what a JavaScript number holds
-    x = torch.tensor([[0.5, 2.0], [torch.nan, torch.inf]])
-    found = page({"count": torch.tensor([[large, -1], [0, 7]]), "x": x})
-    assert found["more"].tolist() == [[2 * large, -2], [0, 14]]
-    assert found["large"].dtype == torch.bool
-    assert found["large"].tolist() == [[False, True], [False, True]]
+class TestAPage:
+    """One browser for all: Playwright allows one at a time in a thread."""
 
+    def test_whole_numbers_and_truth_values_pass_the_browser_unchanged(
+        self, page: browser.Browser
+    ) -> None:
+        large = 2**60 + 1  # beyond what a JavaScript number holds
+        x = torch.tensor([[0.5, 2.0], [torch.nan, torch.inf]])
+        found = page({"count": torch.tensor([[large, -1], [0, 7]]), "x": x})
+        assert found["more"].tolist() == [[2 * large, -2], [0, 14]]
+        assert found["large"].dtype == torch.bool
+        assert found["large"].tolist() == [[False, True], [False, True]]
 
-def test_names_are_shown_as_text(page: browser.Browser) -> None:
-    assert page.page.title() == f"{EVIL} on numbers"
-    assert EVIL in page.page.inner_text("h1").replace("\xa0", " ")
-    assert page.page.locator("img").count() == 0
-    assert page.page.locator("script").count() == 1
-    assert "equal to PyTorch" in page.page.inner_text("#status")
+    def test_names_are_shown_as_text(self, page: browser.Browser) -> None:
+        assert page.page.title() == f"{EVIL} on numbers"
+        assert EVIL in page.page.inner_text("h1").replace("\xa0", " ")
+        assert page.page.locator("img").count() == 0
+        assert page.page.locator("script").count() == 1
+        assert "equal to PyTorch" in page.page.inner_text("#status")
 
-
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        ("model.run({})", 'input "count" is missing'),
-        ("model.run({ y: {} })", 'there is no input "y": the model takes count, x'),
-        ("model.run({ count: { dims: [1, 3], data: [1, 2, 3] } })", "is 1×3, the model takes"),
-        ("model.run({ count: { dims: [5, 2], data: Array(10) } })", r"is 5×2.*batch \(1 to 4\)"),
-        ("model.run({ count: { dims: [1, 2], data: [1] } })", "has 1 numbers, 1×2 are 2"),
-        ("import('./model.js').then((m) => m.load({ engine: 'magic' }))", 'no engine "magic"'),
-    ],
-)
-def test_a_wrong_call_says_what_is_wrong(page: browser.Browser, call: str, message: str) -> None:
-    call = call.replace("'./model.js'", "new URL('model.js', location.href)")
-    with pytest.raises(ExportError, match=message):
-        page.evaluate(f"async () => {{ await {call}; }}")
-
-
-def test_calls_at_the_same_time_each_get_their_answer(page: browser.Browser) -> None:
-    found = page.evaluate(
-        """async () => {
-            const one = (n) => model.run({
-                count: { dims: [1, 2], data: [n, n] }, x: { dims: [1, 2], data: [0, 0] } });
-            const all = await Promise.all([1, 2, 3].map(one));
-            return all.map((outputs) => Number(outputs.more.data[0]));
-        }"""
+    @pytest.mark.parametrize(
+        ("call", "message"),
+        [
+            ("model.run({})", 'input "count" is missing'),
+            ("model.run({ y: {} })", 'there is no input "y": the model takes count, x'),
+            ("model.run({ count: { dims: [1, 3], data: [1, 2, 3] } })", "is 1×3, the model takes"),
+            (
+                "model.run({ count: { dims: [5, 2], data: Array(10) } })",
+                r"is 5×2.*batch \(1 to 4\)",
+            ),
+            ("model.run({ count: { dims: [1, 2], data: [1] } })", "has 1 numbers, 1×2 are 2"),
+            ("import('./model.js').then((m) => m.load({ engine: 'magic' }))", 'no engine "magic"'),
+        ],
     )
-    assert found == [2, 4, 6]
+    def test_a_wrong_call_says_what_is_wrong(
+        self, page: browser.Browser, call: str, message: str
+    ) -> None:
+        call = call.replace("'./model.js'", "new URL('model.js', location.href)")
+        with pytest.raises(ExportError, match=message):
+            page.evaluate(f"async () => {{ await {call}; }}")
 
+    def test_calls_at_the_same_time_each_get_their_answer(self, page: browser.Browser) -> None:
+        found = page.evaluate(
+            """async () => {
+                const one = (n) => model.run({
+                    count: { dims: [1, 2], data: [n, n] }, x: { dims: [1, 2], data: [0, 0] } });
+                const all = await Promise.all([1, 2, 3].map(one));
+                return all.map((outputs) => Number(outputs.more.data[0]));
+            }"""
+        )
+        assert found == [2, 4, 6]
 
-def test_numbers_can_be_changed_on_the_page(page: browser.Browser) -> None:
-    page.page.fill("input[type=number] >> nth=0", "21")
-    page.page.press("input[type=number] >> nth=0", "Enter")
-    page.page.wait_for_function("document.body.textContent.includes('42  -8')", timeout=10_000)
+    def test_numbers_can_be_changed_on_the_page(self, page: browser.Browser) -> None:
+        page.page.fill("input[type=number] >> nth=0", "21")
+        page.page.press("input[type=number] >> nth=0", "Enter")
+        page.page.wait_for_function("document.body.textContent.includes('42  -8')", timeout=10_000)
 
 
 def test_pythons_own_web_server_is_enough(by_hand: Path) -> None:
-    from tests.ui.test_browser import free_port
-
-    port = free_port()
-    command = [sys.executable, "-m", "http.server", str(port), "--bind", "127.0.0.1"]
-    server = subprocess.Popen(command, cwd=by_hand, stderr=subprocess.DEVNULL)
+    command = [sys.executable, "-u", "-m", "http.server", "0", "--bind", "127.0.0.1"]
+    server = subprocess.Popen(command, cwd=by_hand, stdout=subprocess.PIPE, text=True)
     try:
-        for _ in range(100):
-            time.sleep(0.1)
-            try:
-                urlopen(f"http://127.0.0.1:{port}/model.json", timeout=1).read()
-                break
-            except OSError:
-                assert server.poll() is None, "the server ended by itself"
-        with browser.opened(f"http://127.0.0.1:{port}") as found:
+        assert server.stdout is not None
+        address = re.search(r"http://127.0.0.1:\d+", server.stdout.readline())
+        assert address
+        with browser.opened(address[0]) as found:
             assert "equal to PyTorch" in found.page.inner_text("#status")
     finally:
         server.terminate()
-        server.wait(timeout=10)
+        server.communicate(timeout=10)
 
 
 def test_a_page_loads_nothing_from_elsewhere(by_hand: Path) -> None:
