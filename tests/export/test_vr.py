@@ -1,6 +1,7 @@
 """A model in a headset: the WebXR page worn in an emulated one, and the package for Unity."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -122,8 +123,6 @@ def test_without_the_emulator_the_page_is_prepared_and_says_why(
 
 
 def test_a_page_that_cannot_be_entered_is_told(hull, tmp_path: Path) -> None:
-    import shutil
-
     _, folder, _ = hull
     shutil.copytree(folder / "webxr", tmp_path / "page")
     (tmp_path / "page" / "model.onnx").write_bytes(b"not a graph")
@@ -135,7 +134,7 @@ def test_a_page_that_cannot_be_entered_is_told(hull, tmp_path: Path) -> None:
 
 
 def test_the_package_holds_what_unity_wants(hull) -> None:
-    subject, folder, (_, variant) = hull
+    _, folder, (_, variant) = hull
     package = folder / "unity"
     about = json.loads((package / "package.json").read_text())
     assert about["name"] == "com.automl.p-x-"

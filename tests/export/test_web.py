@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -80,8 +81,6 @@ def test_a_package_in_the_cache_needs_no_npm(no_cache: Path) -> None:
 
 
 def test_an_archive_may_not_write_elsewhere(tmp_path: Path) -> None:
-    import tarfile
-
     (tmp_path / "x").write_text("x")
     with tarfile.open(tmp_path / "evil.tgz", "w:gz") as archive:
         archive.add(tmp_path / "x", arcname="../escaped")
