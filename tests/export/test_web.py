@@ -327,7 +327,6 @@ def test_numbers_that_json_lacks_become_text() -> None:
     ("plugin", "dataset", "settings", "view"),
     [
         ("selu", "digits", {"depth": 2, "width": 32}, "image"),
-        ("gradnoise", "babi-like", {}, "numbers"),  # whole numbers go in
         ("neural_operator", "poisson-periodic", {}, "field"),
     ],
 )
