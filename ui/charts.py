@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 BLUE, ORANGE, GREEN, PURPLE, RED, GREY = (
     "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#8C8C8C",
 )  # fmt: skip
+COLOURS = (BLUE, ORANGE, GREEN, PURPLE, RED, GREY)
 STATE_COLOURS = {
     "complete": BLUE,
     "pruned": ORANGE,
@@ -203,14 +204,19 @@ def learning(
 
 
 def latencies(benchmarks: list[Row]) -> go.Figure:
-    """Median latency of an export beside eager PyTorch, by batch."""
+    """Median latency by batch: each file of an export in each runtime, beside eager PyTorch."""
+    series: dict[str, dict[str, float]] = {}
+    for record in benchmarks:
+        if record["p50_us"] is not None:
+            file = record["facts"].get("file", "")
+            name = " ".join(part for part in (record["runtime"], record["precision"], file) if part)
+            series.setdefault(name, {})[f"batch {record['batch']}"] = record["p50_us"]
     figure = go.Figure()
-    for runtime, colour in (("onnxruntime", BLUE), ("torch eager", ORANGE)):
-        mine = [b for b in benchmarks if b["runtime"] == runtime and b["p50_us"] is not None]
+    for number, (name, medians) in enumerate(series.items()):
         figure.add_bar(
-            x=[f"batch {record['batch']}" for record in mine],
-            y=[record["p50_us"] for record in mine],
-            name=runtime,
-            marker={"color": colour},
+            x=list(medians),
+            y=list(medians.values()),
+            name=name,
+            marker={"color": COLOURS[number % len(COLOURS)]},
         )
     return layout(figure, "", "median latency [µs]", height=280)

@@ -74,7 +74,10 @@ def benchmark_records(variants: Iterable[Mapping[str, Any]]) -> list[BenchmarkRe
         BenchmarkRecord(
             **{name: record[name] for name in FIELDS},
             precision=record.get("precision", variant["precision"]),
-            facts={key: value for key, value in record.items() if key not in FIELDS},
+            facts={
+                "file": variant["file"],
+                **{key: value for key, value in record.items() if key not in FIELDS},
+            },
         )
         for variant in variants
         for record in variant["benchmarks"]

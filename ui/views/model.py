@@ -110,33 +110,47 @@ def draw_exports(row: Row) -> None:
     target = st.selectbox("Kind of runtime", targets)
     if st.button(f"Export to {target}", type="primary"):
         with st.spinner("Exporting, verifying and measuring; this takes about half a minute"):
-            said = export(row["reference"], str(target))
+            said = told("export", row["reference"], str(target))
         if said:
             st.error(said)
         row = query.trial(row["reference"])
     if not row["exports"]:
         st.caption("Not exported yet.")
+    newest = {made["target"]: made["id"] for made in row["exports"]}
     for made in reversed(row["exports"]):
         draw_export(made)
+        good = made["status"] in ("ok", "prepared") and newest[made["target"]] == made["id"]
+        if good and st.button(f"Measure {made['target']} again", key=f"measure-{made['id']}"):
+            with st.spinner("Measuring"):
+                said = told("benchmark", row["reference"], made["target"])
+            if said:
+                st.error(said)
+            else:
+                st.rerun()
 
 
-def export(reference: str, target: str) -> str:
-    """Export in a process of its own; what went wrong, or nothing."""
-    command = [sys.executable, "-m", "automl.ui.cli", "export", reference]
-    command += ["--target", target, "--json"]
+def told(command: str, reference: str, target: str) -> str:
+    """Run ``automl export`` or ``benchmark`` in a process of its own; what went wrong, or nothing.
+
+    Nothing is exported or measured inside the browser's process.
+    """
+    called = [sys.executable, "-m", "automl.ui.cli", command, reference]
+    called += ["--target", target, "--json"]
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, timeout=EXPORT_SECONDS, check=False
+            called, capture_output=True, text=True, timeout=EXPORT_SECONDS, check=False
         )
     except subprocess.TimeoutExpired:
-        return f"The export took longer than {EXPORT_SECONDS} seconds and was stopped."
+        return f"It took longer than {EXPORT_SECONDS} seconds and was stopped."
+    failed = (done.stderr.strip().splitlines() or ["It failed."])[-1]
     if done.returncode == 2:
-        return (done.stderr.strip().splitlines() or ["The export failed."])[-1]
+        return failed
     try:
         (made,) = json.loads(done.stdout)["targets"]
     except ValueError:
-        return (done.stderr.strip().splitlines() or ["The export failed."])[-1]
-    return "" if made["status"] in ("ok", "prepared") else f"{made['status']}: {made['message']}"
+        return failed
+    status = made.get("status", "ok")
+    return "" if status in ("ok", "prepared") else f"{status}: {made['message']}"
 
 
 def draw_export(made: Row) -> None:
