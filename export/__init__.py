@@ -32,3 +32,17 @@ def register_targets(register: Callable[[TargetCard], None]) -> None:
             summary="C99 for microcontrollers, proven by gcc and QEMU",
         )
     )
+    register(
+        TargetCard(
+            name="web",
+            target="automl.export.web.target:WebTarget",
+            summary="a static page with onnxruntime-web",
+        )
+    )
+    register(
+        TargetCard(
+            name="vr",
+            target="automl.export.vr.target:VrTarget",
+            summary="a WebXR page, and a package for Unity",
+        )
+    )

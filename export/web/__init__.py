@@ -1,0 +1,1 @@
+"""A model as a static web page, run and proven in a real browser."""
