@@ -9,7 +9,7 @@ import pandas as pd
 
 from automl.dataset_db.engine import reading
 from automl.dataset_db.filters import Where
-from automl.dataset_db.pages import NAMES, add_series, chosen_columns, fetch, selection
+from automl.dataset_db.pages import NAMES, chosen_columns, fetch, selection, series
 from automl.dataset_db.parts import codes
 
 KINDS = {  # all others are kept as they are: equal texts stay one object
@@ -72,16 +72,14 @@ def models(  # noqa: PLR0913  filters and parts, all by keyword
         after=after,
     )
     wanted = chosen_columns(columns, config)
-    extra: list[str] = []
     with reading(db) as connection:
         found, mark = fetch(connection, chosen, wanted)
+        keys, plugins = found.pop("_id"), found.pop("_plugin")
         if code:
-            texts = codes(connection, {row["_plugin"] for row in found})
-            for row in found:
-                row["code"] = texts[row["_plugin"]]
-            extra = ["code"]
-        extra += add_series(connection, found, curves=curves, evaluations=evaluations)
-    frame = table({name: [row[name] for row in found] for name in [*wanted, *extra]})
+            texts = codes(connection, plugins)
+            found["code"] = [texts[key] for key in plugins]
+        found |= series(connection, keys, curves=curves, evaluations=evaluations)
+    frame = table(found)
     frame.attrs["next"] = mark
     return frame
 

@@ -14,10 +14,11 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Select, func, literal, select, tuple_
 
 from automl.core.errors import ConfigError
+from automl.dataset_db.columns import Columns, read
 from automl.dataset_db.engine import reading
 from automl.dataset_db.filters import COLUMNS, Where, conditions, unknown
 from automl.dataset_db.parts import codes, evaluations_of, series_of
-from automl.dataset_db.query import MODELS, Row, rows
+from automl.dataset_db.query import MODELS
 from automl.dataset_db.schema import PAPER, PLUGIN, SOURCE, STUDY, TRIAL
 
 LAST = 2.0**62  # stands for a missing number, so that it comes last
@@ -159,18 +160,17 @@ def chosen_columns(columns: Sequence[str] | None, config: bool) -> list[str]:
 
 def fetch(
     connection: Connection, chosen: Selection, wanted: Sequence[str]
-) -> tuple[list[Row], str | None]:
-    """The rows of a page, with ``_id`` and ``_plugin``, and the mark of the page after it."""
+) -> tuple[Columns, str | None]:
+    """The columns of a page, with ``_id`` and ``_plugin``, and the mark of the page after it."""
     keys = [TRIAL.c.id.label("_id"), chosen.order.label("_order"), PLUGIN.c.id.label("_plugin")]
     query = select(*(COLUMNS[name].label(name) for name in wanted), *keys).select_from(EVERYTHING)
     ids = chosen.ranked(connection).subquery()
-    found = rows(connection, chosen.sorted(query.where(TRIAL.c.id.in_(select(ids.c.id)))))
-    mark = None
-    if chosen.limit is not None and len(found) > chosen.limit:
-        found = found[: chosen.limit]
-        mark = json.dumps([chosen.mark_name, found[-1]["_order"], found[-1]["_id"]])
-    for row in found:
-        del row["_order"]
+    query = query.where(TRIAL.c.id.in_(select(ids.c.id)))
+    found = read(connection, chosen.sorted(query))
+    mark, order, limit = None, found.pop("_order"), chosen.limit
+    if limit is not None and len(order) > limit:
+        found = {name: values[:limit] for name, values in found.items()}
+        mark = json.dumps([chosen.mark_name, order[limit - 1], found["_id"][-1]])
     return found, mark
 
 
@@ -207,27 +207,25 @@ def model_page(  # noqa: PLR0913  filters and parts, all by keyword
         wanted.append("code_hash")
     with reading(db) as connection:
         found, mark = fetch(connection, chosen, wanted)
+        keys, plugins = found.pop("_id"), found.pop("_plugin")
         texts: dict[str, dict[str, str]] = {}
         if code:
-            hashes = {row["_plugin"]: row["code_hash"] for row in found}
-            texts = {hashes[key]: files for key, files in codes(connection, set(hashes)).items()}
-        add_series(connection, found, curves=curves, evaluations=evaluations)
-    for row in found:
-        del row["_id"], row["_plugin"]
-    return {"rows": found, "next": mark, **({"code": texts} if code else {})}
+            hashes = dict(zip(plugins, found["code_hash"], strict=True))
+            texts = {hashes[key]: files for key, files in codes(connection, hashes).items()}
+        found |= series(connection, keys, curves=curves, evaluations=evaluations)
+    page = [dict(zip(found, row, strict=True)) for row in zip(*found.values(), strict=True)]
+    return {"rows": page, "next": mark, **({"code": texts} if code else {})}
 
 
-def add_series(
-    connection: Connection, found: list[Row], *, curves: bool, evaluations: bool
-) -> list[str]:
-    """Add curves and evaluations to rows; return the names of the columns added."""
-    keys = [row["_id"] for row in found]
-    extra: dict[str, dict[int, Any]] = {}
+def series(
+    connection: Connection, keys: Sequence[int], *, curves: bool, evaluations: bool
+) -> Columns:
+    """Columns of the curves and evaluations of trials, those that are asked for."""
+    found: Columns = {}
     if curves:
-        extra["curves"] = series_of(connection, keys)
+        of = series_of(connection, keys)
+        found["curves"] = [of.get(key, {}) for key in keys]
     if evaluations:
-        extra["evaluations"] = evaluations_of(connection, keys)
-    for name, values in extra.items():
-        for row in found:
-            row[name] = values.get(row["_id"], {} if name == "curves" else [])
-    return list(extra)
+        on = evaluations_of(connection, keys)
+        found["evaluations"] = [on.get(key, []) for key in keys]
+    return found
