@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from automl.dataset_db.engine import reading
@@ -12,6 +13,7 @@ from automl.dataset_db.filters import Where
 from automl.dataset_db.pages import NAMES, chosen_columns, fetch, selection, series
 from automl.dataset_db.parts import codes
 
+OBJECT = np.dtype(object)
 KINDS = {  # all others are kept as they are: equal texts stay one object
     **dict.fromkeys(("trial_id", "study", "number", "plugin_version"), "int64"),
     **dict.fromkeys(("step", "parameters", "macs", "bytes", "seed"), "Int64"),  # may be missing
@@ -84,11 +86,9 @@ def models(  # noqa: PLR0913  filters and parts, all by keyword
     return frame
 
 
-def table(columns: dict[str, list[Any]]) -> pd.DataFrame:
+def table(columns: Mapping[str, Any]) -> pd.DataFrame:
     """A DataFrame of columns, each of its kind; pandas would copy every text."""
-    return pd.DataFrame(
-        {
-            name: pd.Series(values, dtype=KINDS.get(name, "object"))
-            for name, values in columns.items()
-        }
-    )
+    made = {
+        name: pd.Series(values, dtype=KINDS.get(name, OBJECT)) for name, values in columns.items()
+    }
+    return pd.DataFrame(made, copy=False)

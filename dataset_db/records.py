@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from sqlalchemy import (
     ColumnElement,
     Connection,
@@ -109,14 +110,18 @@ def records(  # noqa: PLR0913  filters and parts, all by keyword
         trials |= settings_of(trials["config"])
     if not config and "config" not in wanted:
         trials.pop("config", None)
-    keys = np.array(trials.pop("_id"), np.int64)
-    reported = table(found)
     # What is known of a trial is read once, and stands in the row of each of its steps.
-    about = table(trials).take(np.searchsorted(keys, reported["trial_id"]))
-    frame = pd.concat([reported, about.set_axis(reported.index)], axis=1)
+    place = np.searchsorted(trials.pop("_id"), found["trial_id"])
+    about = {name: objects(values)[place] for name, values in trials.items()}
+    frame = table({**found, **about})
     frame = frame.dropna(ignore_index=True) if complete else frame
     frame.attrs["next"] = mark
     return frame
+
+
+def objects(values: list[Any]) -> NDArray[np.object_]:
+    """The values as an array, whatever they are."""
+    return np.fromiter(values, np.object_, len(values))
 
 
 def record_page(db: Any = None, *, limit: int = 100, **options: Any) -> dict[str, Any]:

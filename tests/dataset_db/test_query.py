@@ -259,24 +259,17 @@ def test_a_number_that_never_was_is_missing(db, store, study, start) -> None:
         query.best(db)
 
 
-def test_the_first_page_of_the_best_does_not_sort_everything(tmp_path: Path, monkeypatch) -> None:
+def test_the_first_page_of_the_best_does_not_sort_everything(tmp_path: Path) -> None:
     path = str(tmp_path / "models.db")
     opening.connect(path, write=True).dispose()
     plans: list[str] = []
-    connect = opening.connect
 
-    def watched(*args, **options):
-        engine = connect(*args, **options)
+    @event.listens_for(opening.reader(opening.database_url(path)), "before_cursor_execute")
+    def explain(connection, cursor, statement, parameters, context, executemany) -> None:
+        if "trial.cost" in statement:
+            cursor.execute(f"EXPLAIN QUERY PLAN {statement}", parameters)
+            plans.append("\n".join(row[3] for row in cursor.fetchall()))
 
-        @event.listens_for(engine, "before_cursor_execute")
-        def explain(connection, cursor, statement, parameters, context, executemany) -> None:
-            if "trial.cost" in statement:
-                cursor.execute(f"EXPLAIN QUERY PLAN {statement}", parameters)
-                plans.append("\n".join(row[3] for row in cursor.fetchall()))
-
-        return engine
-
-    monkeypatch.setattr(opening, "connect", watched)
     models(path, limit=50, after='["objective", 0.5, 7]')
     ranking = plans[0].partition("SCAN anon_1")[0]
     assert "COVERING INDEX ix_trial_best (state=? AND cost>?)" in ranking
