@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, func, literal, select, tuple_
+from sqlalchemy import BigInteger, ColumnElement, Connection, Select, func, literal, select, tuple_
 
 from automl.core.errors import ConfigError
 from automl.dataset_db.columns import Columns, read
@@ -20,6 +20,7 @@ from automl.dataset_db.filters import COLUMNS, Where, conditions, unknown
 from automl.dataset_db.parts import codes, evaluations_of, series_of
 from automl.dataset_db.query import MODELS
 from automl.dataset_db.schema import PAPER, PLUGIN, SOURCE, STUDY, TRIAL
+from automl.dataset_db.types import LARGEST
 
 LAST = 2.0**62  # stands for a missing number, so that it comes last
 COUNTS = ("step", "parameters", "macs", "bytes")
@@ -78,7 +79,11 @@ class Selection:
     def met(self, connection: Connection) -> list[ColumnElement[bool]]:
         """The conditions on trials, without where the page starts."""
         listed = [self.states] if isinstance(self.states, str) else list(self.states)
-        state = TRIAL.c.state
+        state: ColumnElement[str] = TRIAL.c.state
+        if self.unique is not None or self.descending or self.order_by != "objective":
+            # All trials are looked at. Nearly all are in one state: an index of states would
+            # read them in its own order, all over the table.
+            state = func.coalesce(state, "")
         found = [state == listed[0] if len(listed) == 1 else state.in_(listed)]
         return found + conditions(connection, self.where)
 
@@ -122,14 +127,17 @@ class Selection:
         try:
             told, last, key = json.loads(after)
             last, key = float(last), int(key)
-            good = told == name and not math.isnan(last)
+            good = told == name and not math.isnan(last) and abs(key) <= LARGEST
         except (ValueError, TypeError, OverflowError):
             good = False
         if not good:
             raise ConfigError(
                 f"after={after!r} marks no page ordered by {name}; use `next` of the page before"
             )
-        place, mark = tuple_(self.order, TRIAL.c.id), tuple_(literal(last), literal(key))
+        place, mark = (
+            tuple_(self.order, TRIAL.c.id),
+            tuple_(literal(last), literal(key, BigInteger())),
+        )
         return place < mark if self.descending else place > mark
 
     @property

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from sqlalchemy import (
+    BigInteger,
     ColumnElement,
     Connection,
     FromClause,
@@ -28,7 +29,7 @@ from sqlalchemy import (
 from automl.core.errors import ConfigError
 from automl.dataset_db.columns import Columns, among, read
 from automl.dataset_db.engine import reading
-from automl.dataset_db.filters import COLUMNS, Where, unknown
+from automl.dataset_db.filters import COLUMNS, Where, fit, unknown
 from automl.dataset_db.frames import table
 from automl.dataset_db.pages import EVERYTHING, NAMES, Selection, selection
 from automl.dataset_db.parts import codes
@@ -41,6 +42,7 @@ from automl.dataset_db.schema import (
     STUDY,
     TRIAL,
 )
+from automl.dataset_db.types import LARGEST
 
 TIMES = SCORE.alias("times")
 FACTS = ("plugin", "family", "dataset", "problem", "metric", "label", "source", "code_hash")
@@ -152,7 +154,7 @@ class Reported:
             SCORE.c.split == (OWN_SPLIT if split is None else split),
         ]
         if step is not None:
-            self.conditions.append(SCORE.c.step == step)
+            self.conditions.append(SCORE.c.step == fit(SCORE.c.step, step, "step"))
 
     def page(self, best: bool) -> tuple[Columns, str | None]:
         """Columns (trial_id, step, value, seconds) in order, and the mark of the page after."""
@@ -207,13 +209,13 @@ class Reported:
         """
         try:
             name, trial, step = json.loads(after)
-            mark = tuple_(literal(int(trial)), literal(int(step)))
-            good = name == "records"
+            keys = int(trial), int(step)
+            good = name == "records" and max(map(abs, keys)) <= LARGEST
         except (ValueError, TypeError, OverflowError):
             good = False
         if not good:
             raise ConfigError(f"after={after!r} marks no page of records: use `next` of one")
-        return tuple_(of.trial_id, of.step) > mark
+        return tuple_(of.trial_id, of.step) > tuple_(*(literal(key, BigInteger()) for key in keys))
 
 
 def about_trials(

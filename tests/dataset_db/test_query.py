@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+import operator
 import random
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -233,12 +235,53 @@ def test_a_page_is_not_shifted_by_what_is_written_meanwhile(db, store, fill) -> 
         ({"after": '["seconds", 1.0, 1]'}, "marks no page ordered by objective"),
         ({"after": '["objective", "x", 1]'}, "marks no page ordered by objective"),
         ({"after": "[NaN, NaN, 1e999]"}, "marks no page ordered by objective"),
+        ({"after": f'["objective", 0.5, {2**70}]'}, "marks no page ordered by objective"),
+        ({"where": {"study": 1e30}}, "filter study: 1e+30 is larger than any number on record"),
+        ({"where": {"step": {"<": 2**64}}}, "is larger than any number on record can be"),
+        ({"where": {"seconds": 10**400}}, "is larger than any number on record can be"),
+        ({"where": {"objective": [0.5, math.nan]}}, "nan compares with nothing"),
     ],
 )
 def test_questions_that_make_no_sense(db, store, given, said: str) -> None:
     with pytest.raises(ConfigError) as caught:
         models(db, **given)
     assert said in str(caught.value)
+
+
+OPERATORS = {
+    "=": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+    "in": lambda value, listed: value in listed,
+    "between": lambda value, ends: ends[0] <= value <= ends[1],
+}
+
+
+@pytest.mark.parametrize("column", ["objective", "study", "bytes", "config.x"])
+@pytest.mark.parametrize("name", OPERATORS)
+def test_numbers_are_compared_as_python_does(db, fill, column: str, name: str) -> None:
+    """Whatever their kind, and whether the larger or the smaller objective is the better."""
+    values = (0.25, -0.5, 0.0, 2.0, 0.5)
+    fill(*values)
+    fill(*values, metrics=MIN, dataset="tours", info={"problem": "tsp"})
+    named = column.replace("config.", "")
+    if named == "x":
+        held = list(models(db)["config"].map(lambda config: config["x"]))
+    else:
+        held = list(models(db)[named])
+    held = [value for value in held if value is not pd.NA]
+    for number in (-1, 0, 0.25, 0.5, 1, 1.0, 1.5, 2, 3e9, 1e11, math.inf):
+        if name == "between":
+            told: Any = [-0.5, number]
+        else:
+            told = [number, 0.5] if name == "in" else number
+        if number == math.inf and name in ("=", "in", "!="):
+            continue  # JSON holds no infinite number
+        found = models(db, where={column: {name: told}})
+        assert len(found) == sum(OPERATORS[name](value, told) for value in held), number
 
 
 def test_hostile_texts_are_only_texts(db, fill, with_plugin) -> None:
