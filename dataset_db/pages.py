@@ -9,6 +9,7 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import BigInteger, ColumnElement, Connection, Select, func, literal, select, tuple_
@@ -166,12 +167,19 @@ def chosen_columns(columns: Sequence[str] | None, config: bool) -> list[str]:
     return list(dict.fromkeys(columns))
 
 
+@lru_cache(maxsize=64)
+def shown(wanted: tuple[str, ...]) -> Select[Any]:
+    """Columns of models, with ``_id`` and ``_plugin``: building a query takes longer than it."""
+    columns = [COLUMNS[name].label(name) for name in wanted]
+    keys = (TRIAL.c.id.label("_id"), PLUGIN.c.id.label("_plugin"))
+    return select(*columns, *keys).select_from(EVERYTHING)
+
+
 def fetch(
     connection: Connection, chosen: Selection, wanted: Sequence[str]
 ) -> tuple[Columns, str | None]:
     """The columns of a page, with ``_id`` and ``_plugin``, and the mark of the page after it."""
-    keys = [TRIAL.c.id.label("_id"), chosen.order.label("_order"), PLUGIN.c.id.label("_plugin")]
-    query = select(*(COLUMNS[name].label(name) for name in wanted), *keys).select_from(EVERYTHING)
+    query = shown(tuple(wanted)).add_columns(chosen.order.label("_order"))
     ids = chosen.ranked(connection).subquery()
     query = query.where(TRIAL.c.id.in_(select(ids.c.id)))
     found = read(connection, chosen.sorted(query))
