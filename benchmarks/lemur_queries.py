@@ -4,8 +4,7 @@ Each question is asked in a process of its own: CPU seconds of the call, peak me
 (imports included). What took less than a second is asked again in the same process, as a session
 asks: the first time, an answer of few rows is mostly SQLAlchemy's writing of new statements. What
 takes LEMUR more than a minute is stopped: its figure is a lower bound. Both answer with a
-DataFrame, so what pandas and its pyarrow take once imported is the least that either can: it is told
-too.
+DataFrame, so what pandas and its pyarrow take once imported is the least that either can: told too.
 """
 
 from __future__ import annotations
