@@ -69,9 +69,9 @@ def typed(values: list[Any], kind: TypeEngine[Any], dialect: Dialect) -> list[An
     if isinstance(kind, Json):
         if dialect.name != "sqlite":
             return values  # the driver has read them
-        documents: list[Any] = loads(
-            f"[{','.join('null' if text is None else text for text in values)}]"
-        )
+        # SQLite keeps a document that is a number as one.
+        texts = ("null" if value is None else str(value) for value in values)
+        documents: list[Any] = loads(f"[{','.join(texts)}]")
         return documents
     ours = isinstance(kind, TypeDecorator)  # for other types the drivers give Python's own
     process = kind.dialect_impl(dialect).result_processor(dialect, None) if ours else None

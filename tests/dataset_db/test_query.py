@@ -12,12 +12,13 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from sqlalchemy import event
+from sqlalchemy import event, update
 
 from automl.core.errors import ConfigError, UnknownName
 from automl.core.record import Evaluation, Failure, StudySpec, TrialEnd
 from automl.dataset_db import engine as opening
 from automl.dataset_db import models, query
+from automl.dataset_db.schema import TRIAL
 from automl.dataset_db.store import Store
 
 MIN = (("gap", "min", "%"), ("accuracy", "max", ""))
@@ -246,6 +247,14 @@ def test_questions_that_make_no_sense(db, store, given, said: str) -> None:
     with pytest.raises(ConfigError) as caught:
         models(db, **given)
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("document", [7, 0.5, "7", None, True, [1, 2], {"a": math.inf}])
+def test_a_document_may_be_any_value(db, store, fill, document) -> None:
+    fill(0.5, 0.25)
+    with store.engine.begin() as connection:
+        connection.execute(update(TRIAL).where(TRIAL.c.number == 0).values(scores=document))
+    assert models(db, columns=["scores"])["scores"][0] == document
 
 
 OPERATORS = {
