@@ -1,7 +1,10 @@
 """The questions that LEMUR's API answers, asked of LEMUR and of us over the same records.
 
 Each question is asked in a process of its own: CPU seconds of the call, peak memory of the process
-(imports included). LEMUR's best-of query is stopped after a minute: its figure is a lower bound.
+(imports included). What took less than a second is asked again in the same process, as a session
+asks: the first time, an answer of few rows is mostly SQLAlchemy's writing of new statements. What
+takes LEMUR more than a minute is stopped: its figure is a lower bound. Both answer with a
+DataFrame, so what pandas and its pyarrow take once imported is the least that either can: told too.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from measure import finish
 from published import LEAN, OURS, THEIRS, build_theirs, import_ours, unpack, wheel, workplace
@@ -23,9 +26,13 @@ resource.setrlimit(resource.RLIMIT_CPU, ({limit}, {limit} + 5))
 {prepare}
 began = time.process_time()
 found = {question}
-spent = time.process_time() - began
+spent = again = time.process_time() - began
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-print(json.dumps([spent, peak, len(found)]))
+if spent < 1:
+    began = time.process_time()
+    {question}
+    again = time.process_time() - began
+print(json.dumps([spent, again, peak, len(found)]))
 """
 LEMUR = f"{LEAN}from ab.nn.util.db import Read\nfrom pandas import DataFrame"
 WE = """
@@ -66,10 +73,24 @@ OURS_ALONE = {  # question: what may be spent of CPU seconds and MB
 }  # fmt: skip
 
 
-def ask(
-    prepare: str, question: str, folder: Path, package: Path | None
-) -> tuple[float, float, int]:
-    """CPU seconds, peak MB and rows; at the limit the seconds are a lower bound and rows are 0."""
+class Answer(NamedTuple):
+    """CPU seconds of the first and of a second call, peak MB and rows; 0 rows if it was stopped."""
+
+    first: float
+    again: float
+    peak: float
+    rows: int
+
+    def __str__(self) -> str:
+        """As it stands in the table."""
+        if not self.rows:
+            return f"more than {LIMIT} s, stopped"
+        again = "" if self.again == self.first else f" (again {self.again:.3f} s)"
+        return f"{self.first:.3f} s{again}, {self.peak:.0f} MB"
+
+
+def ask(prepare: str, question: str, folder: Path, package: Path | None = None) -> Answer:
+    """Ask in a new process."""
     code = ASK.format(limit=LIMIT, prepare=prepare, question=question)
     environment = {**os.environ, "PYTHONPATH": str(package)} if package else None
     done = subprocess.run(
@@ -77,25 +98,23 @@ def ask(
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     if done.returncode < 0:
-        return float(LIMIT), 0.0, 0
+        return Answer(LIMIT, LIMIT, 0.0, 0)
     if done.returncode:
         raise SystemExit(f"{question} failed:\n{done.stderr}")
-    spent, peak, count = json.loads(done.stdout.strip().splitlines()[-1])
-    return float(spent), float(peak), int(count)
+    return Answer(*json.loads(done.stdout.strip().splitlines()[-1]))
 
 
 def compare(folder: Path, package: Path) -> tuple[dict[str, Any], list[float], list[float]]:
     """What each question took, and the ratios of CPU and of memory."""
     details, ratios, memories = {}, [], []
     for name, (theirs, ours) in QUESTIONS.items():
-        mine, lemur = ask(WE, ours, folder, None), ask(LEMUR, theirs, folder, package)
-        ratios.append(lemur[0] / mine[0])
-        known = lemur[2] > 0
-        if known:
-            memories.append(mine[1] / lemur[1])
-        more = f"{lemur[0]:.3f} s, {lemur[1]:.0f} MB" if known else f"more than {LIMIT} s, stopped"
-        rows = f"{mine[2]:,} rows" + (f" (LEMUR: {lemur[2]:,})" if known else "")
-        details[name] = f"{mine[0]:.3f} s, {mine[1]:.0f} MB; LEMUR {more}; {rows}"
+        mine, lemur = ask(WE, ours, folder), ask(LEMUR, theirs, folder, package)
+        ratios.append(lemur.first / mine.first)
+        rows = f"{mine.rows:,} rows"
+        if lemur.rows:
+            memories.append(mine.peak / lemur.peak)
+            rows += f" (LEMUR: {lemur.rows:,})"
+        details[name] = f"{mine}; LEMUR {lemur}; {rows}"
     return details, ratios, memories
 
 
@@ -111,10 +130,12 @@ def main() -> None:
         details, ratios, memories = compare(folder, package)
         good = True
         for name, (question, seconds, megabytes) in OURS_ALONE.items():
-            spent, peak, count = ask(WE, question, folder, None)
-            good &= spent <= seconds and (megabytes is None or peak <= megabytes)
+            mine = ask(WE, question, folder)
+            good &= mine.first <= seconds and (megabytes is None or mine.peak <= megabytes)
             most = f"{1000 * seconds:.0f} ms" + (f", {megabytes:.0f} MB" if megabytes else "")
-            details[name] = f"{1000 * spent:.1f} ms, {peak:.0f} MB, {count:,} rows (goal {most})"
+            details[name] = f"{mine}, {mine.rows:,} rows (goal {most})"
+        bare = ask("import pandas", "[0]", folder)
+        details["pandas and what it imports, alone"] = f"{bare.peak:.0f} MB"
     details["least ratio of CPU"] = f"{min(ratios):.1f}"
     details["largest share of LEMUR's memory"] = f"{max(memories):.2f} (goal 0.2)"
     met = min(ratios) >= 20 and max(memories) <= 0.2 and good

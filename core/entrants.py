@@ -51,6 +51,11 @@ class Entrant:
     techniques: tuple[str, ...] = ()
 
     @property
+    def code(self) -> dict[str, str]:
+        """The texts that its fits run, by file name: the plugin's and those of its settings."""
+        return source(self.plugin.card) | self.base.texts()
+
+    @property
     def facts(self) -> dict[str, Any]:
         """As recorded in a study's settings."""
         return {
@@ -81,7 +86,7 @@ def recorded_entrants(
         facts = spec.settings["plugins"][recorded.name]
         plugin, _ = resolve(facts["reference"], spec.dataset)
         entrants.append(Entrant.recorded(plugin, facts))
-        if code_hash(source(plugin.card)) != code_hash(recorded.code):
+        if code_hash(entrants[-1].code) != code_hash(recorded.code):
             observer.notice(
                 f"The code of plugin {plugin.name!r} has changed since study {study} began: "
                 "its earlier and later trials may not be comparable."

@@ -20,7 +20,7 @@ from automl.core.errors import StudyError
 from automl.core.executors import Executor, InlineExecutor, ProcessExecutor, cuda_or_cpu
 from automl.core.observer import Observer, Silent
 from automl.core.plan import ListPlan, Plan, SearchPlan
-from automl.core.provenance import environment, source
+from automl.core.provenance import environment
 from automl.core.record import PluginRecord, Recorder, StudySpec, TrialStart
 from automl.core.study import Budget, SearchSettings, StudyResult
 from automl.core.tournament import TournamentPlan
@@ -187,7 +187,8 @@ def describe(
         name=name or f"{who} on {dataset.name}",
         kind="search",
         plugins=tuple(
-            PluginRecord(card.name, card.version, vars(card.paper), source(card)) for card in cards
+            PluginRecord(card.name, card.version, vars(card.paper), each.code)
+            for card, each in zip(cards, entrants, strict=True)
         ),
         dataset=dataset.name,
         info=dataset.info.to_dict(),

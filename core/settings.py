@@ -75,6 +75,10 @@ class Settings:
         """Every field as JSON-able values."""
         return dataclasses.asdict(self)
 
+    def texts(self) -> dict[str, str]:
+        """Texts outside the plugin's package that a fit runs, by name; recorded beside it."""
+        return {}
+
     def updated(self, assignments: Iterable[str]) -> Self:
         """Return a copy changed by texts such as ``hidden=64`` (from a command line).
 

@@ -7,12 +7,13 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import psutil
 import sqlalchemy
-from sqlalchemy import Connection, Engine, event, make_url, text
+from sqlalchemy import Connection, Engine, NullPool, Pool, QueuePool, event, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
 from automl.core.errors import DatabaseError, MissingExtra, QueryTimeout
@@ -142,14 +143,17 @@ def is_sqlite(engine: Engine) -> bool:
     return engine.dialect.name == "sqlite"
 
 
-def make_engine(url: sqlalchemy.URL, write: bool, busy: float) -> Engine:
+def make_engine(
+    url: sqlalchemy.URL, write: bool, busy: float, pool: type[Pool] = QueuePool
+) -> Engine:
     """An engine with the connection settings that we rely on."""
     if url.get_backend_name() == "sqlite":
-        return sqlite_engine(url, write, busy)
+        return sqlite_engine(url, write, busy, pool)
     try:
         engine = sqlalchemy.create_engine(
             url,
             connect_args={"connect_timeout": 10},
+            poolclass=pool,
             pool_pre_ping=True,  # trials take long, and idle connections may be cut
             json_serializer=dumps,
             json_deserializer=loads,
@@ -171,14 +175,13 @@ def make_engine(url: sqlalchemy.URL, write: bool, busy: float) -> Engine:
     return engine
 
 
-def sqlite_engine(url: sqlalchemy.URL, write: bool, busy: float) -> Engine:
+def sqlite_engine(url: sqlalchemy.URL, write: bool, busy: float, pool: type[Pool]) -> Engine:
     """SQLite with foreign keys, a write-ahead log and patience; explicit transactions."""
     path = Path(str(url.database))
-    check_path(path, write)
     engine = sqlalchemy.create_engine(
         "sqlite://",
         creator=lambda: open_sqlite(path, write, busy),
-        poolclass=sqlalchemy.QueuePool,
+        poolclass=pool,
         json_serializer=dumps,
         json_deserializer=loads,
     )
@@ -198,6 +201,7 @@ def open_sqlite(path: Path, write: bool, busy: float) -> sqlite3.Connection:
     mode = "rwc" if write else "ro"
     if not write and not os.access(path.parent, os.W_OK) and not Path(f"{path}-wal").exists():
         mode = "ro&immutable=1"  # published on a read-only disk: no log can be kept beside it
+    check_path(path, write)
     uri = f"{path.absolute().as_uri()}?mode={mode}"
     connection = sqlite3.connect(
         uri, uri=True, timeout=busy, isolation_level=None, check_same_thread=False
@@ -339,12 +343,27 @@ def reading(db: Db = None) -> Iterator[Connection]:
         with explained(db.url), db.connect() as connection:
             yield connection
         return
-    engine = connect(db, write=False)
+    url = database_url(db)
+    with explained(url), reader(url).connect() as connection:
+        if not is_current(connection):
+            connection.rollback()
+            check(reader(url), write=False)  # tells what it is
+        yield connection
+
+
+def is_current(connection: Connection) -> bool:
+    """Whether the schema is the newest, asked in the quickest way."""
     try:
-        with reading(engine) as connection:
-            yield connection
-    finally:
-        engine.dispose()
+        found = connection.exec_driver_sql(f"SELECT version_num FROM {VERSION_TABLE}").scalar()
+    except DBAPIError:
+        return False
+    return bool(found == REVISIONS[-1])
+
+
+@lru_cache(maxsize=16)
+def reader(url: sqlalchemy.URL) -> Engine:
+    """An engine that opens the database anew each time, and knows the queries made before."""
+    return make_engine(url, False, BUSY_SECONDS, NullPool)
 
 
 @contextmanager

@@ -8,19 +8,23 @@ list holds the values allowed, a dictionary has operators. ``config.NAME`` is a 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import (
+    BigInteger,
     Column,
     ColumnElement,
     Connection,
     FromClause,
+    Integer,
     String,
     and_,
     false,
     literal,
+    or_,
     select,
 )
 from sqlalchemy.ext.compiler import compiles
@@ -29,7 +33,7 @@ from sqlalchemy.types import Float
 
 from automl.core.errors import ConfigError, did_you_mean
 from automl.dataset_db.schema import DATASET, PAPER, PLUGIN, SOURCE, STUDY, TRIAL
-from automl.dataset_db.types import Text, Utc
+from automl.dataset_db.types import LARGEST, Text, Utc
 
 Where = Mapping[str, Any]
 IMPORTED = STUDY.outerjoin(SOURCE, SOURCE.c.id == STUDY.c.source_id)
@@ -188,6 +192,10 @@ OPERATORS: dict[str, Callable[[ColumnElement[Any], Any], ColumnElement[bool]]] =
     "prefix": begins,
     "known": lambda column, value: column.is_not(None) if value else column.is_(None),
 }
+MIRRORED = {  # of a number's negative
+    **{"<": ">", "<=": ">=", ">": "<", ">=": "<="},
+    **{"=": "=", "in": "in", "between": "between"},
+}
 
 
 def conditions(connection: Connection, where: Where) -> list[ColumnElement[bool]]:
@@ -222,6 +230,8 @@ def placed(connection: Connection, name: str, operator: str, value: Any) -> Colu
         raise ConfigError(unknown("filter", name, known | {"config.NAME": 0, "scores.METRIC": 0}))
     column = COLUMNS[name]
     condition = met(column, operator, moments(column, plain, name), name)
+    if name == "objective" and operator in MIRRORED and plain is not None:
+        return condition & costs(connection, operator, fit(TRIAL.c.cost, plain, name))
     owner = OWNERS.get(column.table)
     if owner is None:
         return condition
@@ -232,6 +242,21 @@ def placed(connection: Connection, name: str, operator: str, value: Any) -> Colu
         only: ColumnElement[bool] = key == found[0]  # an index then gives the trials in order
         return only
     return key.in_(found) if len(found) <= FEW else key.in_(matching)
+
+
+def costs(connection: Connection, operator: str, value: Any) -> ColumnElement[bool]:
+    """What a condition on the objective says of the cost, by which trials are indexed.
+
+    The cost is the objective, negative where the larger is the better.
+    """
+    several = isinstance(value, list | tuple)
+    negative = [-item for item in reversed(value)] if several else -value
+    of_goals = {
+        "min": OPERATORS[operator](TRIAL.c.cost, value),
+        "max": OPERATORS[MIRRORED[operator]](TRIAL.c.cost, negative),
+    }
+    known = connection.execute(select(STUDY.c.goal).distinct()).scalars()
+    return or_(false(), *(of_goals[goal] for goal in known))
 
 
 def met(column: ColumnElement[Any], operator: str, value: Any, name: str) -> ColumnElement[bool]:
@@ -249,8 +274,33 @@ def met(column: ColumnElement[Any], operator: str, value: Any, name: str) -> Col
         raise ConfigError(f"filter {name}: {value!r} must be {wanted}")
     if operator not in ("=", "!=", "known") and len(told) != len(given):
         raise ConfigError(f"filter {name} {operator}: a missing value cannot be compared")
-    condition: ColumnElement[bool] = OPERATORS[operator](column, value)
+    fitting = value if operator == "known" else fit(column, value, name)
+    condition: ColumnElement[bool] = OPERATORS[operator](column, fitting)
     return condition
+
+
+def fit(column: ColumnElement[Any], value: Any, name: str) -> Any:
+    """Numbers such that both engines compare them with a column exactly, and others as they are.
+
+    Raises:
+        ConfigError: if a number is none, or larger than any that can be on record.
+    """
+    if isinstance(value, list | tuple):
+        return [fit(column, item, name) for item in value]
+    if not isinstance(value, int | float):
+        return value
+    if isinstance(value, float) and math.isnan(value):
+        raise ConfigError(f"filter {name}: {value!r} compares with nothing; use known=false")
+    try:
+        if not isinstance(column.type, Integer):
+            return float(value)
+        if isinstance(value, float) and not value.is_integer():
+            return literal(value, Float())
+        if abs(value) <= LARGEST:
+            return literal(int(value), BigInteger())
+    except OverflowError:
+        pass
+    raise ConfigError(f"filter {name}: {value!r} is larger than any number on record can be")
 
 
 def kind_of_column(column: ColumnElement[Any]) -> tuple[Any, str]:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from automl.dataset_db.engine import reading
 from automl.dataset_db.filters import Where
-from automl.dataset_db.pages import NAMES, add_series, chosen_columns, fetch, selection
+from automl.dataset_db.pages import NAMES, chosen_columns, fetch, selection, series
 from automl.dataset_db.parts import codes
 
+OBJECT = np.dtype(object)
 KINDS = {  # all others are kept as they are: equal texts stay one object
     **dict.fromkeys(("trial_id", "study", "number", "plugin_version"), "int64"),
     **dict.fromkeys(("step", "parameters", "macs", "bytes", "seed"), "Int64"),  # may be missing
@@ -72,25 +74,21 @@ def models(  # noqa: PLR0913  filters and parts, all by keyword
         after=after,
     )
     wanted = chosen_columns(columns, config)
-    extra: list[str] = []
     with reading(db) as connection:
         found, mark = fetch(connection, chosen, wanted)
+        keys, plugins = found.pop("_id"), found.pop("_plugin")
         if code:
-            texts = codes(connection, {row["_plugin"] for row in found})
-            for row in found:
-                row["code"] = texts[row["_plugin"]]
-            extra = ["code"]
-        extra += add_series(connection, found, curves=curves, evaluations=evaluations)
-    frame = table({name: [row[name] for row in found] for name in [*wanted, *extra]})
+            texts = codes(connection, plugins)
+            found["code"] = [texts[key] for key in plugins]
+        found |= series(connection, keys, curves=curves, evaluations=evaluations)
+    frame = table(found)
     frame.attrs["next"] = mark
     return frame
 
 
-def table(columns: dict[str, list[Any]]) -> pd.DataFrame:
+def table(columns: Mapping[str, Any]) -> pd.DataFrame:
     """A DataFrame of columns, each of its kind; pandas would copy every text."""
-    return pd.DataFrame(
-        {
-            name: pd.Series(values, dtype=KINDS.get(name, "object"))
-            for name, values in columns.items()
-        }
-    )
+    made = {
+        name: pd.Series(values, dtype=KINDS.get(name, OBJECT)) for name, values in columns.items()
+    }
+    return pd.DataFrame(made, copy=False)

@@ -9,16 +9,19 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, func, literal, select, tuple_
+from sqlalchemy import BigInteger, ColumnElement, Connection, Select, func, literal, select, tuple_
 
 from automl.core.errors import ConfigError
+from automl.dataset_db.columns import Columns, read
 from automl.dataset_db.engine import reading
 from automl.dataset_db.filters import COLUMNS, Where, conditions, unknown
 from automl.dataset_db.parts import codes, evaluations_of, series_of
-from automl.dataset_db.query import MODELS, Row, rows
+from automl.dataset_db.query import MODELS
 from automl.dataset_db.schema import PAPER, PLUGIN, SOURCE, STUDY, TRIAL
+from automl.dataset_db.types import LARGEST
 
 LAST = 2.0**62  # stands for a missing number, so that it comes last
 COUNTS = ("step", "parameters", "macs", "bytes")
@@ -77,7 +80,11 @@ class Selection:
     def met(self, connection: Connection) -> list[ColumnElement[bool]]:
         """The conditions on trials, without where the page starts."""
         listed = [self.states] if isinstance(self.states, str) else list(self.states)
-        state = TRIAL.c.state
+        state: ColumnElement[str] = TRIAL.c.state
+        if self.unique is not None or self.descending or self.order_by != "objective":
+            # All trials are looked at. Nearly all are in one state: an index of states would
+            # read them in its own order, all over the table.
+            state = func.coalesce(state, "")
         found = [state == listed[0] if len(listed) == 1 else state.in_(listed)]
         return found + conditions(connection, self.where)
 
@@ -121,14 +128,17 @@ class Selection:
         try:
             told, last, key = json.loads(after)
             last, key = float(last), int(key)
-            good = told == name and not math.isnan(last)
+            good = told == name and not math.isnan(last) and abs(key) <= LARGEST
         except (ValueError, TypeError, OverflowError):
             good = False
         if not good:
             raise ConfigError(
                 f"after={after!r} marks no page ordered by {name}; use `next` of the page before"
             )
-        place, mark = tuple_(self.order, TRIAL.c.id), tuple_(literal(last), literal(key))
+        place, mark = (
+            tuple_(self.order, TRIAL.c.id),
+            tuple_(literal(last), literal(key, BigInteger())),
+        )
         return place < mark if self.descending else place > mark
 
     @property
@@ -157,20 +167,26 @@ def chosen_columns(columns: Sequence[str] | None, config: bool) -> list[str]:
     return list(dict.fromkeys(columns))
 
 
+@lru_cache(maxsize=64)
+def shown(wanted: tuple[str, ...]) -> Select[Any]:
+    """Columns of models, with ``_id`` and ``_plugin``: building a query takes longer than it."""
+    columns = [COLUMNS[name].label(name) for name in wanted]
+    keys = (TRIAL.c.id.label("_id"), PLUGIN.c.id.label("_plugin"))
+    return select(*columns, *keys).select_from(EVERYTHING)
+
+
 def fetch(
     connection: Connection, chosen: Selection, wanted: Sequence[str]
-) -> tuple[list[Row], str | None]:
-    """The rows of a page, with ``_id`` and ``_plugin``, and the mark of the page after it."""
-    keys = [TRIAL.c.id.label("_id"), chosen.order.label("_order"), PLUGIN.c.id.label("_plugin")]
-    query = select(*(COLUMNS[name].label(name) for name in wanted), *keys).select_from(EVERYTHING)
+) -> tuple[Columns, str | None]:
+    """The columns of a page, with ``_id`` and ``_plugin``, and the mark of the page after it."""
+    query = shown(tuple(wanted)).add_columns(chosen.order.label("_order"))
     ids = chosen.ranked(connection).subquery()
-    found = rows(connection, chosen.sorted(query.where(TRIAL.c.id.in_(select(ids.c.id)))))
-    mark = None
-    if chosen.limit is not None and len(found) > chosen.limit:
-        found = found[: chosen.limit]
-        mark = json.dumps([chosen.mark_name, found[-1]["_order"], found[-1]["_id"]])
-    for row in found:
-        del row["_order"]
+    query = query.where(TRIAL.c.id.in_(select(ids.c.id)))
+    found = read(connection, chosen.sorted(query))
+    mark, order, limit = None, found.pop("_order"), chosen.limit
+    if limit is not None and len(order) > limit:
+        found = {name: values[:limit] for name, values in found.items()}
+        mark = json.dumps([chosen.mark_name, order[limit - 1], found["_id"][-1]])
     return found, mark
 
 
@@ -207,27 +223,25 @@ def model_page(  # noqa: PLR0913  filters and parts, all by keyword
         wanted.append("code_hash")
     with reading(db) as connection:
         found, mark = fetch(connection, chosen, wanted)
+        keys, plugins = found.pop("_id"), found.pop("_plugin")
         texts: dict[str, dict[str, str]] = {}
         if code:
-            hashes = {row["_plugin"]: row["code_hash"] for row in found}
-            texts = {hashes[key]: files for key, files in codes(connection, set(hashes)).items()}
-        add_series(connection, found, curves=curves, evaluations=evaluations)
-    for row in found:
-        del row["_id"], row["_plugin"]
-    return {"rows": found, "next": mark, **({"code": texts} if code else {})}
+            hashes = dict(zip(plugins, found["code_hash"], strict=True))
+            texts = {hashes[key]: files for key, files in codes(connection, hashes).items()}
+        found |= series(connection, keys, curves=curves, evaluations=evaluations)
+    page = [dict(zip(found, row, strict=True)) for row in zip(*found.values(), strict=True)]
+    return {"rows": page, "next": mark, **({"code": texts} if code else {})}
 
 
-def add_series(
-    connection: Connection, found: list[Row], *, curves: bool, evaluations: bool
-) -> list[str]:
-    """Add curves and evaluations to rows; return the names of the columns added."""
-    keys = [row["_id"] for row in found]
-    extra: dict[str, dict[int, Any]] = {}
+def series(
+    connection: Connection, keys: Sequence[int], *, curves: bool, evaluations: bool
+) -> Columns:
+    """Columns of the curves and evaluations of trials, those that are asked for."""
+    found: Columns = {}
     if curves:
-        extra["curves"] = series_of(connection, keys)
+        of = series_of(connection, keys)
+        found["curves"] = [of.get(key, {}) for key in keys]
     if evaluations:
-        extra["evaluations"] = evaluations_of(connection, keys)
-    for name, values in extra.items():
-        for row in found:
-            row[name] = values.get(row["_id"], {} if name == "curves" else [])
-    return list(extra)
+        on = evaluations_of(connection, keys)
+        found["evaluations"] = [on.get(key, []) for key in keys]
+    return found

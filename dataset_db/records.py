@@ -6,19 +6,33 @@ What LEMUR's ``data`` answers, with code once for each network and settings once
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
-from sqlalchemy import ColumnElement, Connection, Select, and_, case, func, literal, select, tuple_
+from numpy.typing import NDArray
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    FromClause,
+    Select,
+    and_,
+    case,
+    func,
+    literal,
+    select,
+    tuple_,
+)
 
 from automl.core.errors import ConfigError
+from automl.dataset_db.columns import Columns, among, read
 from automl.dataset_db.engine import reading
-from automl.dataset_db.filters import COLUMNS, Where, unknown
+from automl.dataset_db.filters import COLUMNS, Where, fit, unknown
 from automl.dataset_db.frames import table
 from automl.dataset_db.pages import EVERYTHING, NAMES, Selection, selection
-from automl.dataset_db.parts import chunks, codes
-from automl.dataset_db.query import Row, rows
+from automl.dataset_db.parts import codes
 from automl.dataset_db.schema import (
     CODE,
     PLUGIN,
@@ -28,12 +42,15 @@ from automl.dataset_db.schema import (
     STUDY,
     TRIAL,
 )
+from automl.dataset_db.types import LARGEST
 
 TIMES = SCORE.alias("times")
 FACTS = ("plugin", "family", "dataset", "problem", "metric", "label", "source", "code_hash")
 OWN_SPLIT = case((STUDY.c.kind == "import", "test"), else_="valid")
 REPORTED = ("trial_id", "step", "value", "seconds")
-BESIDES = ("config", "facts")  # of a trial and of its network, as dictionaries
+OWN = {"_plugin": PLUGIN.c.id, "_source": SOURCE.c.name, "_metric": STUDY.c.metric}
+# A network by a number, which sorts faster than its name.
+FIRST = select(PLUGIN.c.name, func.min(PLUGIN.c.id).label("id")).group_by(PLUGIN.c.name).subquery()
 
 
 def records(  # noqa: PLR0913  filters and parts, all by keyword
@@ -79,32 +96,34 @@ def records(  # noqa: PLR0913  filters and parts, all by keyword
     for name in columns:
         if name not in COLUMNS:
             raise ConfigError(unknown("column", name, COLUMNS))
+    settings = config or texts or config_columns
+    wanted = dict.fromkeys(name for name in columns if name not in REPORTED)
     with reading(db) as connection:
-        reported = Reported(connection, chosen, step, split)
-        found, mark = reported.page(best)
-        settings = config or texts or config_columns
-        known = [*columns, "source", "metric"] if texts else columns  # texts are found by them
-        about = about_trials(connection, [row[0] for row in found], known, settings, facts)
-        keys = {row["_plugin"] for row in about.values()} if code else set()
-        sources = codes(connection, keys)
-        others = other_texts(connection) if texts else {}
-    mine = [about[row[0]] for row in found]
-    reported_columns = zip(REPORTED, zip(*found, strict=True), strict=True) if found else ()
-    made: dict[str, list[Any]] = {name: [] for name in REPORTED}
-    made |= {name: list(values) for name, values in reported_columns}
-    besides = [name for name, wanted in zip(BESIDES, (config, facts), strict=True) if wanted]
-    for name in [*columns, *besides]:
-        made.setdefault(name, [row[name] for row in mine])
-    if code:
-        made["code"] = [sources[row["_plugin"]] for row in mine]
-    if texts:
-        made |= texts_of(mine, others)
+        found, mark = Reported(connection, chosen, step, split).page(best)
+        trials = about_trials(connection, set(found["trial_id"]), list(wanted), settings, facts)
+        networks, sources, metrics = (trials.pop(name) for name in OWN)
+        if code:
+            files = codes(connection, networks)
+            trials["code"] = [files[key] for key in networks]
+        if texts:
+            others = other_texts(connection)
+            trials |= texts_of(trials["config"], sources, metrics, others)
     if config_columns:
-        made |= settings_of(mine)
-    frame = table(made)
+        trials |= settings_of(trials["config"])
+    if not config and "config" not in wanted:
+        trials.pop("config", None)
+    # What is known of a trial is read once, and stands in the row of each of its steps.
+    place = np.searchsorted(trials.pop("_id"), found["trial_id"])
+    about = {name: objects(values)[place] for name, values in trials.items()}
+    frame = table({**found, **about})
     frame = frame.dropna(ignore_index=True) if complete else frame
     frame.attrs["next"] = mark
     return frame
+
+
+def objects(values: list[Any]) -> NDArray[np.object_]:
+    """The values as an array, whatever they are."""
+    return np.fromiter(values, np.object_, len(values))
 
 
 def record_page(db: Any = None, *, limit: int = 100, **options: Any) -> dict[str, Any]:
@@ -135,50 +154,54 @@ class Reported:
             SCORE.c.split == (OWN_SPLIT if split is None else split),
         ]
         if step is not None:
-            self.conditions.append(SCORE.c.step == step)
+            self.conditions.append(SCORE.c.step == fit(SCORE.c.step, step, "step"))
 
-    def page(self, best: bool) -> tuple[list[tuple[Any, ...]], str | None]:
-        """Rows (trial, step, value, seconds) in order, and the mark of the page after."""
-        if self.chosen.after is not None:
-            self.conditions.append(self.beyond(self.chosen.after))
+    def page(self, best: bool) -> tuple[Columns, str | None]:
+        """Columns (trial_id, step, value, seconds) in order, and the mark of the page after."""
         query = self.best() if best else self.every()
         limit = self.chosen.limit
-        if limit is not None:
-            query = query.limit(limit + 1)
-        found = [tuple(row) for row in self.connection.execute(query)]
-        if limit is None or len(found) <= limit:
+        found = read(self.connection, query if limit is None else query.limit(limit + 1))
+        if limit is None or len(found["step"]) <= limit:
             return found, None
-        found = found[:limit]
-        return found, json.dumps(["records", *found[-1][:2]])
+        found = {name: values[:limit] for name, values in found.items()}
+        return found, json.dumps(["records", found["trial_id"][-1], found["step"][-1]])
 
     def every(self) -> Select[Any]:
         """All of them."""
-        timed = and_(
-            TIMES.c.trial_id == SCORE.c.trial_id,
-            TIMES.c.split == "train",
-            TIMES.c.step == SCORE.c.step,
-            TIMES.c.metric == "seconds",
-        )
         place = SCORE.join(TRIAL, TRIAL.c.id == SCORE.c.trial_id)
-        place = place.join(STUDY, STUDY.c.id == TRIAL.c.study_id).outerjoin(TIMES, timed)
-        columns = (SCORE.c.trial_id, SCORE.c.step, SCORE.c.value, TIMES.c.value.label("seconds"))
-        ordered = select(*columns).select_from(place).where(*self.conditions)
-        return ordered.order_by(TRIAL.c.id, SCORE.c.step)
+        place = place.join(STUDY, STUDY.c.id == TRIAL.c.study_id)
+        return self.timed(SCORE.c, TRIAL.c.id, place).where(*self.conditions)
 
     def best(self) -> Select[Any]:
         """The best of each network at each step, by dataset and metric."""
         signed = case((STUDY.c.goal == "min", SCORE.c.value), else_=-SCORE.c.value)
-        of = (PLUGIN.c.name, TRIAL.c.dataset_id, STUDY.c.metric, SCORE.c.step)
+        of = (FIRST.c.id, SCORE.c.step, TRIAL.c.dataset_id, STUDY.c.metric)
         place = func.row_number().over(
             partition_by=of, order_by=(signed.asc().nulls_last(), SCORE.c.trial_id)
         )
-        counted = self.every().add_columns(place.label("place")).order_by(None)
-        counted = counted.join(PLUGIN, PLUGIN.c.id == TRIAL.c.plugin_id)
-        inner = counted.subquery()
-        columns = (inner.c.trial_id, inner.c.step, inner.c.value, inner.c.seconds)
-        return select(*columns).where(inner.c.place == 1).order_by(inner.c.trial_id, inner.c.step)
+        joined = SCORE.join(TRIAL, TRIAL.c.id == SCORE.c.trial_id)
+        joined = joined.join(STUDY, STUDY.c.id == TRIAL.c.study_id)
+        joined = joined.join(PLUGIN, PLUGIN.c.id == TRIAL.c.plugin_id)
+        joined = joined.join(FIRST, FIRST.c.name == PLUGIN.c.name)
+        columns = (SCORE.c.trial_id, SCORE.c.step, SCORE.c.value, place.label("place"))
+        inner = select(*columns).select_from(joined).where(*self.conditions).subquery()
+        return self.timed(inner.c, inner.c.trial_id, inner).where(inner.c.place == 1)
 
-    def beyond(self, after: str) -> ColumnElement[bool]:
+    def timed(self, of: Any, trial: ColumnElement[int], place: FromClause) -> Select[Any]:
+        """Rows with their seconds, in order, from where the page begins."""
+        same = and_(
+            TIMES.c.trial_id == of.trial_id,
+            TIMES.c.split == "train",
+            TIMES.c.step == of.step,
+            TIMES.c.metric == "seconds",
+        )
+        columns = (of.trial_id, of.step, of.value, TIMES.c.value.label("seconds"))
+        query = select(*columns).select_from(place.outerjoin(TIMES, same))
+        if self.chosen.after is not None:
+            query = query.where(self.beyond(of, self.chosen.after))
+        return query.order_by(trial, of.step)  # by its own key, a trial can be read in order
+
+    def beyond(self, of: Any, after: str) -> ColumnElement[bool]:
         """The condition that a row comes after a page.
 
         Raises:
@@ -186,32 +209,25 @@ class Reported:
         """
         try:
             name, trial, step = json.loads(after)
-            mark = tuple_(literal(int(trial)), literal(int(step)))
-            good = name == "records"
+            keys = int(trial), int(step)
+            good = name == "records" and max(map(abs, keys)) <= LARGEST
         except (ValueError, TypeError, OverflowError):
             good = False
         if not good:
             raise ConfigError(f"after={after!r} marks no page of records: use `next` of one")
-        return tuple_(SCORE.c.trial_id, SCORE.c.step) > mark
+        return tuple_(of.trial_id, of.step) > tuple_(*(literal(key, BigInteger()) for key in keys))
 
 
 def about_trials(
-    connection: Connection, keys: list[int], columns: Sequence[str], config: bool, facts: bool
-) -> dict[int, Row]:
-    """The facts of trials by id, each read once; equal texts are one object."""
-    wanted = [COLUMNS[name].label(name) for name in dict.fromkeys(columns)]
+    connection: Connection, keys: Collection[int], columns: list[str], config: bool, facts: bool
+) -> Columns:
+    """The facts of trials, with those of ``OWN``, in order of ``_id``."""
+    wanted = [COLUMNS[name].label(name) for name in columns]
     wanted += [TRIAL.c.config.label("config")] if config and "config" not in columns else []
     wanted += [PLUGIN.c.facts.label("facts")] if facts else []
-    query = select(TRIAL.c.id.label("_id"), PLUGIN.c.id.label("_plugin"), *wanted)
-    found: dict[int, Row] = {}
-    same: dict[str, str] = {}
-    for some in chunks(list(dict.fromkeys(keys))):
-        for row in rows(connection, query.select_from(EVERYTHING).where(TRIAL.c.id.in_(some))):
-            for name, value in row.items():
-                if isinstance(value, str):
-                    row[name] = same.setdefault(value, value)
-            found[row["_id"]] = row
-    return found
+    own = [column.label(name) for name, column in OWN.items()]
+    query = select(TRIAL.c.id.label("_id"), *own, *wanted).select_from(EVERYTHING)
+    return read(connection, query.where(among(connection, TRIAL.c.id, keys)).order_by(TRIAL.c.id))
 
 
 def other_texts(connection: Connection) -> dict[tuple[str, str], str]:
@@ -227,22 +243,24 @@ def other_texts(connection: Connection) -> dict[tuple[str, str], str]:
     return {(source, path): text for source, path, text in connection.execute(query)}
 
 
-def texts_of(mine: list[Row], texts: dict[tuple[str, str], str]) -> dict[str, list[Any]]:
-    """The source of the transform and of the metric of each row, where there is one."""
+def texts_of(
+    configs: list[Any], sources: list[Any], metrics: list[Any], texts: dict[tuple[str, str], str]
+) -> Columns:
+    """The source of the transform and of the metric of each trial, where there is one."""
     published = {"accuracy": "acc", "lemur_map": "map", "lemur_ppl": "ppl"}
     return {
         "transform_code": [
-            texts.get((row["source"], f"transform/{row['config'].get('transform')}.py"))
-            for row in mine
+            texts.get((source, f"transform/{settings.get('transform')}.py"))
+            for source, settings in zip(sources, configs, strict=True)
         ],
         "metric_code": [
-            texts.get((row["source"], f"metric/{published.get(row['metric'], row['metric'])}.py"))
-            for row in mine
+            texts.get((source, f"metric/{published.get(metric, metric)}.py"))
+            for source, metric in zip(sources, metrics, strict=True)
         ],
     }
 
 
-def settings_of(mine: list[Row]) -> dict[str, list[Any]]:
+def settings_of(configs: list[Any]) -> Columns:
     """A column ``config.NAME`` for each setting that any trial has."""
-    names = sorted({name for row in mine for name in row["config"]})
-    return {f"config.{name}": [row["config"].get(name) for row in mine] for name in names}
+    names = sorted({name for settings in configs for name in settings})
+    return {f"config.{name}": [settings.get(name) for settings in configs] for name in names}

@@ -71,6 +71,10 @@ class Config(Settings):
         """The model's text and what it declares."""
         return read(self.model, self.allow_unsafe)
 
+    def texts(self) -> dict[str, str]:
+        """The model's text, unless it is the one of this package."""
+        return {f"models/{self.source.name}.py": self.source.code} if self.model else {}
+
     @property
     def further(self) -> dict[str, Any]:
         """The hyperparameters in ``prm``.

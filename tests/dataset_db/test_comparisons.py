@@ -67,6 +67,18 @@ def test_the_best_record_of_each_network_at_each_step(filled: str) -> None:
     assert frame["value"].max() == pytest.approx(0.43)
 
 
+def test_pages_of_the_best_records_join_up(filled: str) -> None:
+    whole = records(filled, best=True)
+    found: list[tuple[int, int]] = []
+    mark = None
+    while True:
+        page = records(filled, best=True, limit=2, after=mark)
+        found += zip(page["trial_id"], page["step"], strict=True)
+        if (mark := page.attrs["next"]) is None:
+            break
+    assert found == list(zip(whole["trial_id"], whole["step"], strict=True))
+
+
 def test_settings_become_columns_and_incomplete_rows_are_dropped(filled: str) -> None:
     frame = records(filled, dataset="mnist", config_columns=True, config=False)
     assert {"config.lr", "config.momentum", "config.batch_size"} <= set(frame)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import func, select
 
@@ -248,6 +248,34 @@ def test_versions_share_networks_and_keep_their_records_apart(db: str, archive: 
         assert connection.execute(networks).scalar_one() == 1
 
 
+def test_a_newer_version_beside_an_older_one(db: str, archive: Path, tmp_path: Path) -> None:
+    """Each keeps its own records; only a network whose code has changed is on record twice."""
+    older = {
+        name.replace("nn_dataset-9.9.9", "nn_dataset-1.0.0"): text.replace(
+            "Version: 9.9.9", "Version: 1.0.0"
+        )
+        for name, text in published(train="").items()
+    }
+    older["ab/nn/nn/AirNet.py"] = NET.replace("lr", "momentum")
+    first = import_lemur(wheel(tmp_path / "nn_dataset-1.0.0-py3-none-any.whl", older), db)
+    before = models(db, source="lemur-1.0.0")
+    second = import_lemur(archive, db)
+    assert (first["source"], second["source"]) == ("lemur-1.0.0", "lemur-9.9.9")
+    assert first["records"] == second["records"] == 17
+    assert models(db, source="lemur-1.0.0").equals(before)
+    codes = models(db, plugin="AirNet", code=True)
+    assert set(codes["source"]) == {"lemur-1.0.0", "lemur-9.9.9"}
+    assert {text for files in codes["code"] for text in files.values()} == {
+        NET,
+        older["ab/nn/nn/AirNet.py"],
+    }
+    with reading(db) as connection:
+        names = select(PLUGIN.c.name, func.count()).group_by(PLUGIN.c.name)
+        counts = {name: count for name, count in connection.execute(names)}
+    assert counts.pop("AirNet") == 2
+    assert set(counts.values()) == {1}
+
+
 def test_an_older_layout_and_a_checkout_are_read(tmp_path: Path) -> None:
     root = tmp_path / "checkout"
     for name, text in published(train="").items():
@@ -297,6 +325,7 @@ def test_perplexity_inverts_the_published_score(score: float) -> None:
 SCORES = st.one_of(st.none(), st.floats(), st.text(max_size=3), st.integers())
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # on a busy machine
 @given(
     st.lists(
         st.fixed_dictionaries(

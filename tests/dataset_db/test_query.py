@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 import math
+import operator
 import random
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
-from sqlalchemy import event
+from sqlalchemy import event, update
 
 from automl.core.errors import ConfigError, UnknownName
 from automl.core.record import Evaluation, Failure, StudySpec, TrialEnd
 from automl.dataset_db import engine as opening
 from automl.dataset_db import models, query
+from automl.dataset_db.schema import TRIAL
 from automl.dataset_db.store import Store
 
 MIN = (("gap", "min", "%"), ("accuracy", "max", ""))
@@ -233,12 +236,61 @@ def test_a_page_is_not_shifted_by_what_is_written_meanwhile(db, store, fill) -> 
         ({"after": '["seconds", 1.0, 1]'}, "marks no page ordered by objective"),
         ({"after": '["objective", "x", 1]'}, "marks no page ordered by objective"),
         ({"after": "[NaN, NaN, 1e999]"}, "marks no page ordered by objective"),
+        ({"after": f'["objective", 0.5, {2**70}]'}, "marks no page ordered by objective"),
+        ({"where": {"study": 1e30}}, "filter study: 1e+30 is larger than any number on record"),
+        ({"where": {"step": {"<": 2**64}}}, "is larger than any number on record can be"),
+        ({"where": {"seconds": 10**400}}, "is larger than any number on record can be"),
+        ({"where": {"objective": [0.5, math.nan]}}, "nan compares with nothing"),
     ],
 )
 def test_questions_that_make_no_sense(db, store, given, said: str) -> None:
     with pytest.raises(ConfigError) as caught:
         models(db, **given)
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("document", [7, 0.5, "7", None, True, [1, 2], {"a": math.inf}])
+def test_a_document_may_be_any_value(db, store, fill, document) -> None:
+    fill(0.5, 0.25)
+    with store.engine.begin() as connection:
+        connection.execute(update(TRIAL).where(TRIAL.c.number == 0).values(scores=document))
+    assert models(db, columns=["scores"])["scores"][0] == document
+
+
+OPERATORS = {
+    "=": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+    "in": lambda value, listed: value in listed,
+    "between": lambda value, ends: ends[0] <= value <= ends[1],
+}
+
+
+@pytest.mark.parametrize("column", ["objective", "study", "bytes", "config.x"])
+@pytest.mark.parametrize("name", OPERATORS)
+def test_numbers_are_compared_as_python_does(db, fill, column: str, name: str) -> None:
+    """Whatever their kind, and whether the larger or the smaller objective is the better."""
+    values = (0.25, -0.5, 0.0, 2.0, 0.5)
+    fill(*values)
+    fill(*values, metrics=MIN, dataset="tours", info={"problem": "tsp"})
+    named = column.replace("config.", "")
+    if named == "x":
+        held = list(models(db)["config"].map(lambda config: config["x"]))
+    else:
+        held = list(models(db)[named])
+    held = [value for value in held if value is not pd.NA]
+    for number in (-1, 0, 0.25, 0.5, 1, 1.0, 1.5, 2, 3e9, 1e11, math.inf):
+        if name == "between":
+            told: Any = [-0.5, number]
+        else:
+            told = [number, 0.5] if name == "in" else number
+        if number == math.inf and name in ("=", "in", "!="):
+            continue  # JSON holds no infinite number
+        found = models(db, where={column: {name: told}})
+        assert len(found) == sum(OPERATORS[name](value, told) for value in held), number
 
 
 def test_hostile_texts_are_only_texts(db, fill, with_plugin) -> None:
@@ -259,24 +311,17 @@ def test_a_number_that_never_was_is_missing(db, store, study, start) -> None:
         query.best(db)
 
 
-def test_the_first_page_of_the_best_does_not_sort_everything(tmp_path: Path, monkeypatch) -> None:
+def test_the_first_page_of_the_best_does_not_sort_everything(tmp_path: Path) -> None:
     path = str(tmp_path / "models.db")
     opening.connect(path, write=True).dispose()
     plans: list[str] = []
-    connect = opening.connect
 
-    def watched(*args, **options):
-        engine = connect(*args, **options)
+    @event.listens_for(opening.reader(opening.database_url(path)), "before_cursor_execute")
+    def explain(connection, cursor, statement, parameters, context, executemany) -> None:
+        if "trial.cost" in statement:
+            cursor.execute(f"EXPLAIN QUERY PLAN {statement}", parameters)
+            plans.append("\n".join(row[3] for row in cursor.fetchall()))
 
-        @event.listens_for(engine, "before_cursor_execute")
-        def explain(connection, cursor, statement, parameters, context, executemany) -> None:
-            if "trial.cost" in statement:
-                cursor.execute(f"EXPLAIN QUERY PLAN {statement}", parameters)
-                plans.append("\n".join(row[3] for row in cursor.fetchall()))
-
-        return engine
-
-    monkeypatch.setattr(opening, "connect", watched)
     models(path, limit=50, after='["objective", 0.5, 7]')
     ranking = plans[0].partition("SCAN anon_1")[0]
     assert "COVERING INDEX ix_trial_best (state=? AND cost>?)" in ranking

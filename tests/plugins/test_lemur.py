@@ -20,6 +20,7 @@ from automl.core.errors import CheckpointError, TrialError
 from automl.core.profile import macs, parameter_count
 from automl.core.sandbox import lockdown
 from automl.core.trial import seed_everything
+from automl.dataset_db import models
 from automl.export import graph as onnx_graph
 from automl.export.parity import compare
 from automl.export.session import Session
@@ -436,6 +437,9 @@ def test_a_model_file_is_searched(tmp_path: Path) -> None:
     assert found["trials"]["complete"] == 2
     assert found["best"]["config"]["model"] == str(path)
     assert len(found["best"]["config"]["sha256"]) == 64
+    recorded = models(plugin="lemur", code=True)["code"][0]
+    assert recorded["models/mine.py"] == text()
+    assert "plugin.py" in recorded
 
 
 def test_uniformity_without_the_wheel_is_inconclusive(monkeypatch) -> None:

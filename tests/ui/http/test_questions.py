@@ -226,6 +226,8 @@ def test_what_makes_no_sense_is_said_alike(site: Site) -> None:
     assert "Did you mean 'dataset'" in said("/v1/models", where='{"datasett": "x"}')
     assert "not JSON" in said("/v1/models", where="{")
     assert "must be a JSON object" in said("/v1/models", where="[1]")
+    assert "study: 1e+30 is larger" in said("/v1/models", where='{"study": 1e30}')
+    assert site.get("/v1/models", where='{"study": 1e11}')["rows"] == []
     assert "marks no page" in said("/v1/models", after="x")
     assert "no objective" in said("/v1/pareto", dataset="spirals", objective="beauty")
 
