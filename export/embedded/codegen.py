@@ -18,6 +18,7 @@ from automl.export.targets import Unsupported
 ENTRY = re.compile(r"^void model\((.*)\) \{$", re.MULTILINE)
 ARGUMENT = re.compile(r"^(const )?(\w+) (\w+)\[(?:restrict )?(.*)\]$")
 NAMED = re.compile(r"[Uu]nsupported (?:op|operator|ONNX op)\w* '?(\w+)")
+GROWN = re.compile(r"tensor '(\S+)' has dynamic dimensions")
 TIMEOUT_SECONDS = 300
 HEADER = """/* {name}, exported by automl. No heap; one call at a time. */
 #ifndef AUTOML_MODEL_H
@@ -101,11 +102,14 @@ def refusal(model: Any, said: str) -> ExportError:
     """Why the generator failed, with the node where its message names an operator."""
     lines = [line.strip() for line in said.splitlines() if line.strip()]
     last = next((line for line in reversed(lines) if "rror" in line), lines[-1] if lines else "")
-    named = NAMED.search(said)
-    if named:
-        for node in model.graph.node:
-            if node.op_type == named[1]:
-                return Unsupported(f"{origin(node)} has no equivalent in C")
+    named, grown = NAMED.search(said), GROWN.search(said)
+    for node in model.graph.node:
+        if named and node.op_type == named[1]:
+            return Unsupported(f"{origin(node)} has no equivalent in C")
+        if grown and grown[1] in node.output:
+            return Unsupported(
+                f"{origin(node)} gives as much as its input demands: C is for one size"
+            )
     for node in model.graph.node:
         if f" {node.op_type} " in f" {last} ":
             return Unsupported(f"{origin(node)}: {last}")

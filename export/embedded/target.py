@@ -112,9 +112,9 @@ class EmbeddedTarget(Target):
         return records
 
     def choose(self, variants: Sequence[Variant]) -> Variant:
-        """The good one with the least flash; memory for activations decides among equals."""
+        """The good one with the least flash and RAM together."""
         good = [variant for variant in variants if variant.status in GOOD]
-        return min(good, key=footprint) if good else variants[0]
+        return min(good, key=lambda variant: sum(footprint(variant))) if good else variants[0]
 
     def card(self, subject: Subject, variants: Sequence[Variant]) -> str:
         """The prototype, and what it takes."""
@@ -260,12 +260,7 @@ def fitting(variant: Variant, source: Path, settings: ExportSettings) -> Variant
             return variant.found(
                 "too_big", f"needs {needs / 1000:.1f} kB of {what}, of which there are {has:g} kB"
             )
-    said = "; ".join(
-        f"{name} not verified: {about['message']}"
-        for name, about in variant.facts["emulated"].items()
-        if about["status"] == "prepared"
-    )
-    return variant.found("ok", said)
+    return variant.found("ok", told(variant))
 
 
 def footprint(variant: Variant) -> tuple[int, int]:
@@ -274,8 +269,15 @@ def footprint(variant: Variant) -> tuple[int, int]:
 
 
 def told(variant: Variant) -> str:
-    """A variant's footprint and where it ran."""
+    """A variant's footprint, where it ran, and why not elsewhere."""
     flash, ram = footprint(variant)
-    ran = [name for name, about in variant.facts["emulated"].items() if about["status"] == "ok"]
-    where = ", ".join(["this machine", *(f"{name} in QEMU" for name in ran)])
-    return f"flash {flash / 1000:.1f} kB, RAM {ram / 1000:.1f} kB, run on {where}"
+    emulators = variant.facts["emulated"]
+    ran = [f"{name} in QEMU" for name, about in emulators.items() if about["status"] == "ok"]
+    parts = [f"flash {flash / 1000:.1f} kB, RAM {ram / 1000:.1f} kB"] if flash else []
+    parts += [f"run on {', '.join(['this machine', *ran])}"]
+    parts += [
+        f"{name} not verified: {about['message']}"
+        for name, about in emulators.items()
+        if about["status"] == "prepared"
+    ]
+    return "; ".join(parts)
