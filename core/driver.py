@@ -219,6 +219,7 @@ class Driver:
             device=self.executor.devices[0],
             amp=self.settings.amp,  # type: ignore[arg-type]
             compile=self.settings.compile,
+            max_parameters=self.settings.max_parameters,
             evaluate=tuple((name, "test") for name in evaluate),
             probes=tuple(self.spec.settings.get("probes", {}).get(trial.label, ())),
         )

@@ -103,7 +103,7 @@ class TrialEnd:
     weights_sha256: str = ""
     evaluations: tuple[Evaluation, ...] = ()
     failure: Failure | None = None
-    stopped: str = ""  # "budget" when the model so far was kept because time ran out
+    stopped: str = ""  # "budget": the model so far was kept when time ran out; "size": too large
 
 
 @dataclass(frozen=True)

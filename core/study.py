@@ -36,6 +36,9 @@ class SearchSettings(Settings):
         600.0, low=0, unit="seconds", doc="longest silence between two reports; 0: none"
     )
     memory_mb: int = setting(0, low=0, unit="MB", doc="of a worker; 0: its share of the machine")
+    max_parameters: int = setting(
+        0, low=0, doc="numbers that a model may hold: a larger one is not trained; 0: any"
+    )
     max_failures: int = setting(5, low=1, doc="equal failures in a row that end the study")
     full: bool = setting(False, doc="start from the paper's own size")
 

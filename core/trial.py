@@ -49,6 +49,7 @@ class TrialTask:
     device: str = "cpu"
     amp: Literal["off", "bf16", "fp16"] = "off"
     compile: bool = False
+    max_parameters: int = 0  # a larger model is pruned before it is trained; 0: any
     evaluate: tuple[tuple[str, SplitName], ...] = ()  # (dataset, split) to score after the fit
     probes: tuple[str, ...] = ()  # to measure on each of those datasets, as PROBE.NAME
 
@@ -83,6 +84,10 @@ def fit(task: TrialTask, on_report: Callable[[Report], Decision], started: float
     device = torch.device(task.device)
     seed_everything(task.seed)
     model = plugin.build(config, dataset.info).to(device)
+    parameters = parameter_count(model)
+    if task.max_parameters and parameters > task.max_parameters:
+        large = TrialEnd(task.number, "pruned", parameters=parameters, stopped="size")
+        return finished(large, started)
     run = Run(
         dataset,
         task.seed,

@@ -14,7 +14,7 @@ from automl.core.errors import AutoMLError
 from automl.ui.database import db_commands
 from automl.ui.importing import import_commands
 from automl.ui.models import models
-from automl.ui.options import Database, Json, seconds
+from automl.ui.options import Database, Json, largest, seconds
 from automl.ui.serving import serve
 from automl.ui.shipping import benchmark, export
 
@@ -106,6 +106,12 @@ def search(
     memory_mb: Annotated[
         int, typer.Option(help="Memory of a worker in MB; 0: its share of the machine.")
     ] = 0,
+    max_params: Annotated[
+        int, typer.Option(help="Numbers a model may hold; a larger one is not trained.")
+    ] = 0,
+    max_flash_kb: Annotated[
+        float, typer.Option(help="Flash that the model may take as C in single precision.")
+    ] = 0.0,
     full: Annotated[bool, typer.Option("--full", help="Start from the paper's own size.")] = False,
     name: Annotated[str, typer.Option(help="Name of the study.")] = "",
     db: Database = None,
@@ -162,6 +168,7 @@ def search(
         trial_timeout=seconds(trial_timeout) or 0.0,
         stall_timeout=seconds(stall_timeout) or 0.0,
         memory_mb=memory_mb,
+        max_parameters=largest(max_params, max_flash_kb),
         full=full,
     )
     render.result(result, db, json)

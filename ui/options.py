@@ -6,7 +6,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from automl.core.errors import BudgetError
+from automl.core.errors import BudgetError, ConfigError
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document for machines.")]
 Database = Annotated[
@@ -33,3 +33,24 @@ def seconds(text: str | None) -> float | None:
         return float(number) * unit
     except ValueError:
         raise BudgetError(f"{text!r} must be a duration such as 90, 90s, 10m, 2h, 30d") from None
+
+
+CODE_KB = 16  # of a model's C beside its numbers: seen 4 to 15 for the plugins in the box
+BYTES_OF_A_NUMBER = 4
+
+
+def largest(parameters: int, flash_kb: float) -> int:
+    """How many numbers a model may hold to keep within both limits; 0: any.
+
+    Raises:
+        ConfigError: if a limit is negative, or the flash does not even hold the code.
+    """
+    for name, value in (("--max-params", parameters), ("--max-flash-kb", flash_kb)):
+        if not 0 <= value < float("inf"):
+            raise ConfigError(f"{name} must be 0 or more, not {value}")
+    if 0 < flash_kb <= CODE_KB:
+        raise ConfigError(
+            f"--max-flash-kb {flash_kb:g} leaves no room beside the code, which takes {CODE_KB} kB"
+        )
+    fitting = int((flash_kb - CODE_KB) * 1000 / BYTES_OF_A_NUMBER) if flash_kb else 0
+    return min(limit for limit in (parameters, fitting) if limit) if parameters or fitting else 0
