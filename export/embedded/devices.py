@@ -136,7 +136,12 @@ class Program:
                 raise ExportError(f"the program ended with {done.returncode}")
             return done.stdout
         (self.folder / "input.bin").write_bytes(rows)
-        call(self.command, self.folder, RUN_SECONDS)
+        try:
+            call(self.command, self.folder, RUN_SECONDS)
+        except ExportError as error:
+            raise ExportError(
+                f"{error} (the emulated board has 4 MB each of flash and RAM)"
+            ) from error
         return (self.folder / "output.bin").read_bytes()
 
     def unpacked(self, data: bytes, count: int) -> dict[str, Tensor]:

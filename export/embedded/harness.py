@@ -47,7 +47,6 @@ static void __attribute__((noinline)) paint(void) {{
 
 int main(void) {{
   FILE *from = fopen("input.bin", "rb"), *into = fopen("output.bin", "wb");
-  FILE *told = fopen("told.txt", "w");
   unsigned ticks = 0, most = 0;
   TIMER[0] = 0; TIMER[2] = 0xFFFFFFFFu; TIMER[1] = 0xFFFFFFFFu; TIMER[0] = 1;
   unsigned char *base = __builtin_frame_address(0);
@@ -59,6 +58,7 @@ int main(void) {{
     if ((unsigned)(base - low) > most) most = base - low;
     {writes}
   }}
+  FILE *told = fopen("told.txt", "w");
   fprintf(told, "ticks %u\\nstack %u\\n", ticks, most);
   fclose(told); fclose(into); fclose(from);
   return 0;
