@@ -129,10 +129,13 @@ def objects(values: list[Any]) -> NDArray[np.object_]:
 def record_page(db: Any = None, *, limit: int = 100, **options: Any) -> dict[str, Any]:
     """The same as plain rows: ``{"rows": [...], "next": mark or None, "code": {...}}``.
 
-    ``code`` has the texts of each network once, by ``code_hash``.
+    ``code`` has the texts of each network once, by the ``code_hash`` that each row has then.
     """
     code = bool(options.pop("code", False))
-    frame = records(db, limit=limit, code=code, **options)
+    columns = tuple(options.pop("columns", FACTS))
+    if code and "code_hash" not in columns:
+        columns += ("code_hash",)
+    frame = records(db, limit=limit, code=code, columns=columns, **options)
     found: dict[str, Any] = {"next": frame.attrs["next"]}
     if code:
         found["code"] = dict(zip(frame["code_hash"], frame.pop("code"), strict=True))

@@ -68,6 +68,8 @@ def session(page: browser.Browser, examples: int = EXAMPLES) -> dict[str, Any]:
     until(page, lambda s: abs(s["head"][0] - before - STEP) < 1e-3, "follow the head")
     # turned to the floor: a ray that meets the board would add a point
     page.evaluate("() => headset.controllers.right.quaternion.set(-0.7071, 0, 0, 0.7071)")
+    turned: int = page.evaluate(SHOWN)["frames"]
+    until(page, lambda s: s["frames"] > turned + 2, "go on drawing")  # where the hand points now
     for turn in range(1, examples):
         for pressed in (1, 0):
             page.evaluate(PULL, pressed)

@@ -333,9 +333,10 @@ def test_from_a_file_to_a_verified_graph_that_takes_raw_numbers(
     assert result.best is not None
     assert set(result.baselines) >= {"gradient boosting"}
     path.unlink()
-    report = automl.export_model(f"{result.study}/{result.best.trial}", into=tmp_path / "out")
+    made = automl.export_model(f"{result.study}/{result.best.trial}", into=tmp_path / "out")
+    (report,) = made["targets"]
     assert report["status"] == "ok", report["message"]
-    session = onnxruntime.InferenceSession(str(tmp_path / "out" / "model.onnx"))
+    session = onnxruntime.InferenceSession(str(tmp_path / "out" / "cpu" / "model.onnx"))
     about = json.loads(session.get_modelmeta().custom_metadata_map["automl.data"])
     names = [name for column in about["columns"] for name in column["inputs"]]
     (prepared,) = folder_of("x").parent.glob("*/valid.safetensors")

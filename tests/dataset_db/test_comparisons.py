@@ -108,6 +108,13 @@ def test_pages_of_records_join_up(filled: str) -> None:
         records(filled, after='["objective", 1, 2]')
 
 
+def test_rows_name_their_code_whatever_columns_are_asked_for(filled) -> None:
+    page = record_page(filled, limit=3, code=True, columns=["objective"])
+    assert {row["code_hash"] for row in page["rows"]} == set(page["code"])
+    assert "plugin" not in page["rows"][0]
+    assert record_page(filled, limit=3, code=True, columns=["objective"], study=99)["code"] == {}
+
+
 def test_the_best_of_each_network_with_its_source(filled: str) -> None:
     page = pages.model_page(filled, dataset="svhn", unique="plugin", code=True)
     assert [row["plugin"] for row in page["rows"]] == ["mlp", "cnn-2", "cnn-1"]

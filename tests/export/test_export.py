@@ -23,6 +23,7 @@ from automl.export.session import Session
 from automl.export.subject import Subject
 from automl.export.targets import ExportSettings, Variant
 
+SINGLE = ExportSettings(precision="fp32")
 METADATA = {"automl.plugin": "ptrnet", "automl.trial": "1/0"}
 
 
@@ -51,7 +52,7 @@ def trained(folder: Path, dataset: str = "tsp:n=4-6,train_size=50", **settings) 
 )
 def test_a_model_becomes_a_verified_file(tmp_path: Path, dataset: str, settings) -> None:
     task = trained(tmp_path, dataset, **settings)
-    (report,) = export_trial(task, [CpuTarget()], tmp_path / "out", METADATA)
+    (report,) = export_trial(task, [CpuTarget()], tmp_path / "out", METADATA, SINGLE)
     folder = tmp_path / "out" / "cpu"
     assert (report.status, report.message) == ("ok", "")
     assert report.graph["axes"] == {"points": {"0": "batch", "1": "n"}}
@@ -156,9 +157,9 @@ def test_a_variant_that_cannot_be_loaded_leaves_the_others_alone(tmp_path: Path)
 
 def test_an_export_is_measured_again_only_if_its_files_are_the_same(tmp_path: Path) -> None:
     task = trained(tmp_path)
-    (report,) = export_trial(task, [CpuTarget()], tmp_path / "out", METADATA)
+    (report,) = export_trial(task, [CpuTarget()], tmp_path / "out", METADATA, SINGLE)
     found = measured_again(CpuTarget(), report.to_dict(), task, ExportSettings())
-    assert [len(variant.benchmarks) for variant in found] == [4]
+    assert [len(variant.benchmarks) for variant in found] == [4, 2]
     (tmp_path / "out" / "cpu" / "step.onnx").write_bytes(b"other")
     with pytest.raises(ExportError, match=r"step.onnx is not the file"):
         measured_again(CpuTarget(), report.to_dict(), task, ExportSettings())
