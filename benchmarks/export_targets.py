@@ -28,7 +28,8 @@ HEADER = """# Where each plugin runs
 Written by `python benchmarks/export_targets.py --write`: each plugin at its default size on its
 default data, trained for a moment, exported to every kind of runtime. `ok`: run here and equal to
 PyTorch by the rules of [export](export.md); `prepared`: files written, no such device here.
-Latency is the median for one example; size is that of the recommended file.
+Latency is the median for one example; size is that of the recommended file, for `embedded` the
+flash it takes on a Cortex-M4F.
 
 """
 
@@ -94,7 +95,9 @@ def cell(report: ExportReport) -> str:
     """Status, latency and size of an export, or why there is none."""
     if report.status not in GOOD:
         return f"{report.status}: {report.message}".replace("|", "/").replace("\n", " ")[:160]
-    size = next((file["bytes"] for file in report.files if file["name"] == report.file), None)
+    chosen = next(one for one in report.variants if one["file"] == report.file)
+    written = next((file["bytes"] for file in report.files if file["name"] == report.file), None)
+    size = chosen["facts"].get("flash_bytes") or written
     measured = record(report)
     parts = [report.status, report.precision]
     parts += [f"{measured['p50_us']:,.0f} µs"] if measured else []
@@ -116,8 +119,13 @@ def page(table: dict[str, list[ExportReport]], missing: dict[str, str]) -> str:
 
 def ratios(table: dict[str, list[ExportReport]]) -> dict[str, dict[str, float]]:
     """Over eager PyTorch, int8 over single precision, and web over native, by plugin."""
-    found: dict[str, dict[str, float]] = {"cpu over eager": {}, "int8 over fp32": {}}
+    kinds = ("cpu over eager", "int8 over fp32", "web over native")
+    found: dict[str, dict[str, float]] = {kind: {} for kind in kinds}
     for name, reports in table.items():
+        for page_report in reports:
+            browser = record(page_report)
+            if page_report.target == "web" and browser:
+                found["web over native"][name] = browser["times_native"]
         report = next(one for one in reports if one.target == "cpu")
         plain = record(report, "model.onnx", "onnxruntime")
         if plain is None:

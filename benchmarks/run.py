@@ -29,6 +29,7 @@ SCRIPTS = (
     "ncap_ppo",
     "data_share",
     "export_latency",
+    "export_targets",
     "lemur_import",
     "lemur_queries",
 )
