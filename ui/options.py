@@ -35,7 +35,7 @@ def seconds(text: str | None) -> float | None:
         raise BudgetError(f"{text!r} must be a duration such as 90, 90s, 10m, 2h, 30d") from None
 
 
-CODE_KB = 16  # of a model's C beside its numbers: seen 4 to 15 for the plugins in the box
+CODE_KB = 16  # of a model's C beside its numbers: 2 for selu and ntk_svm, 15 for ptrnet
 BYTES_OF_A_NUMBER = 4
 
 
