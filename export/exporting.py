@@ -19,6 +19,7 @@ from automl.export import graph
 from automl.export.child import examined
 from automl.export.subject import Subject
 from automl.export.targets import (
+    GOOD,
     Canonical,
     ExportReport,
     ExportSettings,
@@ -195,6 +196,6 @@ def measured_again(
     variants = [
         Variant(**{**fields, "benchmarks": ()})
         for fields in report["variants"]
-        if fields["status"] in ("ok", "prepared")
+        if fields["status"] in GOOD
     ]
     return examined(target, folder, task, settings, variants, verify=False)

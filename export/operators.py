@@ -12,16 +12,21 @@ LINE = re.compile(r'File "([^"]+)", line (\d+)')
 PLACE = re.compile(r"(?:plugins|core)/\S+\.py$")
 
 
+def source_line(node: Any) -> str:
+    """The plugin's line that a node comes from, as ``FILE:LINE``; empty if it is not kept."""
+    for entry in node.metadata_props:
+        if entry.key == "pkg.torch.onnx.stack_trace":
+            for path, number in reversed(LINE.findall(entry.value)):
+                place = PLACE.search(path)
+                if place:
+                    return f"{place[0]}:{number}"
+    return ""
+
+
 def origin(node: Any) -> str:
     """``operator X at node Y``, with the plugin's line where the exporter has kept it."""
     text = f"operator {node.op_type} at node {node.name or node.output[0]!r}"
-    for entry in node.metadata_props:
-        if entry.key == "pkg.torch.onnx.stack_trace":
-            for path, line in reversed(LINE.findall(entry.value)):
-                place = PLACE.search(path)
-                if place:
-                    return f"{text} ({place[0]}:{line})"
-    return text
+    return f"{text} ({place})" if (place := source_line(node)) else text
 
 
 def unsupported(graph: Any, known: Collection[str]) -> list[str]:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from automl.export.targets import Target
 
 FOLDER = Path("exports")  # of the working directory
+GOOD = ("ok", "prepared")  # as in export.targets, whose import costs seconds
 
 
 def targets_of(names: str | Sequence[str]) -> list[Target]:
@@ -94,7 +95,7 @@ def benchmark(
     row = query.trial(resolve(reference, plugin, db), db)
     task = task_of(row)
     from automl.export.exporting import measured_again
-    from automl.export.targets import GOOD, ExportSettings
+    from automl.export.targets import ExportSettings
     from automl.ui.provenance import benchmark_records
 
     latest = {made["target"]: made for made in row["exports"] if made["status"] in GOOD}

@@ -52,6 +52,7 @@ def export(
     automl export 3/0 --target cpu,web,embedded --precision int8 --flash-kb 256
     """
     from automl.ui import render
+    from automl.ui.exporting import GOOD
     from automl.ui.exporting import export as act
 
     made = act(
@@ -71,7 +72,7 @@ def export(
     else:
         for report in made["targets"]:
             show(made["trial"], report)
-    if any(report["status"] not in ("ok", "prepared") for report in made["targets"]):
+    if any(report["status"] not in GOOD for report in made["targets"]):
         raise typer.Exit(1)
 
 
@@ -105,11 +106,11 @@ def show(trial: str, report: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.text import Text
 
-    from automl.ui.exporting import parity_sentence
+    from automl.ui.exporting import GOOD, parity_sentence
     from automl.ui.render import size
 
     console = Console()
-    good = report["status"] in ("ok", "prepared")
+    good = report["status"] in GOOD
     console.print(
         Text.assemble(
             f"Export of trial {trial} to {report['target']}: ",

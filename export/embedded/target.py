@@ -22,7 +22,6 @@ from automl.export.targets import GOOD, Canonical, ExportSettings, Target, Varia
 
 BATCHES = (1, 2, 3, 7, 16)  # examples that are run one by one
 EMULATED_BATCHES = (1, 3)  # instructions are counted one by one there
-FOLDERS = {"fp32": "fp32", "int8-static": "int8"}
 TIMED = 100
 CORTEX_MHZ = 100  # of the record's clock: at one instruction a cycle
 USAGE = """`model.c` needs no heap and no library but the C mathematics; `model.h` declares

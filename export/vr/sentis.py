@@ -13,6 +13,7 @@ import onnx
 from torch import nn
 
 from automl.export.graph import every_node
+from automl.export.operators import source_line
 from automl.export.targets import Unsupported
 
 BACKENDS = ("CPU", "GPUCompute", "GPUPixel")
@@ -72,10 +73,9 @@ def opset(model: onnx.ModelProto) -> int:
 
 def place(node: onnx.NodeProto, module: nn.Module) -> str:
     """Where a node comes from, as text to append; the exporter puts modules' names into its."""
-    told = {entry.key: entry.value for entry in node.metadata_props}
-    trace = told.get("pkg.torch.onnx.stack_trace", "").strip().splitlines()
-    if trace:
-        return f", from {trace[-2 if len(trace) > 1 else -1].strip()}"
+    written = source_line(node)
+    if written:
+        return f", from {written}"
     found = module
     ours = module
     for part in node.name.strip("/").split("/")[:-1]:

@@ -20,7 +20,7 @@ from automl.export import parity
 from automl.export.session import Session
 from automl.export.subject import Runtime, Subject, eager_part
 from automl.export.targets import ExportSettings, Unsupported, Variant
-from automl.export.vr import sentis, static
+from automl.export.vr import sentis, traced
 from automl.export.vr.loop import RULES, PointerLoop, is_pointer
 from automl.export.web.description import described
 
@@ -68,12 +68,12 @@ def write_graph(path: Path, exportable: Exportable, metadata: dict[str, str]) ->
         Unsupported: if Sentis lacks an operator.
         ExportError: if no exporter can write the graph.
     """
-    wanted = static.fixed(exportable)
+    wanted = traced.fixed(exportable)
     facts: dict[str, Any] = {}
     try:
-        model = static.export(wanted)
+        model = traced.export(wanted)
     except ExportError as error:
-        model = static.export_late(wanted)
+        model = traced.export_late(wanted)
         facts["outside_documented_range"] = f"opset {sentis.opset(model)}, because {error}"
     facts |= sentis.check(model, wanted.module)
     for key, value in metadata.items():
@@ -161,7 +161,7 @@ def loops(subject: Subject, models: Path) -> dict[str, PointerLoop]:
 
 def turns_of(subject: Subject) -> int:
     """The length of an answer to as many points as the example has."""
-    inputs = static.fixed(subject.exportable).inputs
+    inputs = traced.fixed(subject.exportable).inputs
     return int(subject.eager()(dict(inputs))["sequence"].shape[1])
 
 
@@ -171,7 +171,7 @@ def rule_of(subject: Subject, candidates: dict[str, PointerLoop]) -> str:
     Raises:
         Unsupported: if there is none, such as for points that are embedded before the decoder.
     """
-    reference, exportable = subject.eager(), static.fixed(subject.exportable)
+    reference, exportable = subject.eager(), traced.fixed(subject.exportable)
     lengths = parity.example_lengths(exportable)
     cases = [parity.inputs_of(exportable, lengths, seed) for seed in range(20)]
     for rule, loop in candidates.items():
@@ -191,7 +191,7 @@ def rule_of(subject: Subject, candidates: dict[str, PointerLoop]) -> str:
 def verified(subject: Subject, folder: Path, variant: Variant, settings: ExportSettings) -> Variant:
     """The graphs in onnxruntime against PyTorch, at their fixed shapes; ``prepared`` if equal."""
     models = (folder / variant.file).parent
-    exportable = static.fixed(subject.exportable)
+    exportable = traced.fixed(subject.exportable)
     if "rule" in variant.facts:
         exportable = replace(exportable, outputs=("sequence",))
         runtime: Runtime = loops(subject, models)[variant.facts["rule"]]
@@ -202,7 +202,7 @@ def verified(subject: Subject, folder: Path, variant: Variant, settings: ExportS
     cases = iter([lengths] * CASES)
     found = parity.compare(exportable, runtime, subject.eager(), limit, cases)
     for name in ("encoder", "step") if "rule" in variant.facts else ():
-        part = static.fixed(subject.exportable.parts[name])
+        part = traced.fixed(subject.exportable.parts[name])
         one = kept_inputs(Session(models / f"{name}.onnx"))
         sizes = iter([parity.example_lengths(part)] * CASES)
         found[name] = parity.compare(part, one, eager_part(part), limit, sizes)

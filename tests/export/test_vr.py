@@ -22,7 +22,7 @@ from automl.core.trial import TrialTask, seed_everything
 from automl.export.exporting import export_trial, written
 from automl.export.subject import Subject
 from automl.export.targets import ExportSettings, Unsupported, Variant
-from automl.export.vr import sentis, static, unity, webxr
+from automl.export.vr import sentis, traced, unity, webxr
 from automl.export.vr.loop import RULES, forbidden
 from automl.export.vr.target import VrTarget
 from automl.export.web import npm
@@ -289,7 +289,7 @@ def test_double_precision_and_axes_from_the_end_are_rewritten() -> None:
         [constant],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 15)], ir_version=8)
-    static.rewrite(model)
+    traced.rewrite(model)
     onnx.checker.check_model(model, full_check=True)
     x = np.random.default_rng(0).random((2, 2), np.float32)
     (y,) = onnx.reference.ReferenceEvaluator(model).run(None, {"x": x})

@@ -14,7 +14,7 @@ from automl.core.cards import TargetCard
 from automl.core.discovery import catalogue
 from automl.dataset_db import query
 from automl.ui import charts
-from automl.ui.exporting import parity_sentence
+from automl.ui.exporting import GOOD, parity_sentence
 from automl.ui.views.frame import (
     SPLITS,
     literal,
@@ -119,7 +119,7 @@ def draw_exports(row: Row) -> None:
     newest = {made["target"]: made["id"] for made in row["exports"]}
     for made in reversed(row["exports"]):
         draw_export(made)
-        good = made["status"] in ("ok", "prepared") and newest[made["target"]] == made["id"]
+        good = made["status"] in GOOD and newest[made["target"]] == made["id"]
         if good and st.button(f"Measure {made['target']} again", key=f"measure-{made['id']}"):
             with st.spinner("Measuring"):
                 said = told("benchmark", row["reference"], made["target"])
@@ -150,13 +150,13 @@ def told(command: str, reference: str, target: str) -> str:
     except ValueError:
         return failed
     status = made.get("status", "ok")
-    return "" if status in ("ok", "prepared") else f"{status}: {made['message']}"
+    return "" if status in GOOD else f"{status}: {made['message']}"
 
 
 def draw_export(made: Row) -> None:
     """One export: status, parity, latency, files."""
     parity = made["parity"]
-    good = made["status"] in ("ok", "prepared")
+    good = made["status"] in GOOD
     title = f"{literal(made['target'])}: {literal(made['status'])}"
     with st.expander(title, expanded=True, icon=":material/check:" if good else ":material/error:"):
         if parity.get("metric"):
