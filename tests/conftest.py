@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from textwrap import dedent, indent
 from typing import Any
 
 import pytest
 import torch
+
+from automl.core.discovery import catalogue
 
 INIT = """
 from automl.core.api import Paper, PluginCard, hookimpl
@@ -93,8 +95,11 @@ def no_surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def make_plugin(tmp_path: Path) -> PluginMaker:
-    """Write an unpackaged plugin with the given bodies of ``fit`` and ``space``."""
+def make_plugin(tmp_path: Path) -> Iterator[PluginMaker]:
+    """Write an unpackaged plugin with the given bodies of ``fit`` and ``space``.
+
+    The catalogue forgets it afterwards: it would take part in later tests' tournaments.
+    """
 
     def make(fit: str = FIT, space: str = SPACE, name: str = "tested", init: str = INIT) -> str:
         folder = tmp_path / f"plugin_{name}"
@@ -107,4 +112,5 @@ def make_plugin(tmp_path: Path) -> PluginMaker:
         (folder / "plugin.py").write_text(dedent(PLUGIN).format(**body))
         return str(folder)
 
-    return make
+    yield make
+    catalogue.cache_clear()

@@ -141,7 +141,7 @@ def test_a_slow_plugin_leaves_time_for_the_others(make_plugin, recorder) -> None
 def test_who_never_reports_does_not_keep_the_others_waiting(make_plugin, recorder) -> None:
     plugins = (make_plugin(name="never", fit="time.sleep(600)"), make_plugin(name="quick"))
     settings = replace(INLINE, executor="processes", workers=1)
-    budget = Budget(trials=2, timeout=60)
+    budget = Budget(trials=2, timeout=30)
     result = search(Job(plugins, budget, DATASET, settings=settings), recorder)
     assert [(t.start.plugin, t.state) for t in recorder.past(result.study)] == [
         ("never", "failed"),
