@@ -93,6 +93,7 @@ class Driver:
         self.progress = Progress()
         self.starts: dict[int, TrialStart] = {}
         self.queue: list[TrialStart] = []  # interrupted trials, to be continued first
+        self.held: dict[int, TrialEnd] = {}  # paused trials, as they stood then
         self.tested: set[int] = set()
         self.began: dict[int, float] = {}
         self.started = time.monotonic()
@@ -114,6 +115,15 @@ class Driver:
                 self.progress.count(trial.state)
                 if trial.state == "complete":
                     self.progress.consider(trial.start, trial.value, self.metric)
+            elif trial.start.number in self.plan.paused():
+                self.held[trial.start.number] = TrialEnd(
+                    trial.start.number,
+                    "interrupted",
+                    value=trial.value,
+                    scores={self.metric.name: trial.reports[max(trial.reports)]},
+                    step=max(trial.reports),
+                    seconds=trial.seconds,
+                )
             else:
                 self.queue.append(trial.start)
 
@@ -132,6 +142,8 @@ class Driver:
             with self.signals():
                 self.work()
                 state = self.progress.stopping or "complete"
+                if state == "complete":
+                    self.let_go()
                 best = self.winner() if state in ("complete", "exhausted") else self.best()
         except BaseException as error:
             interrupted = isinstance(error, KeyboardInterrupt)
@@ -185,10 +197,11 @@ class Driver:
 
     def hand_out(self) -> None:
         """Fill the free slots while the budget lasts."""
-        while len(self.executor.running()) < self.executor.slots and self.may_start():
-            trial = self.queue.pop(0) if self.queue else self.plan.propose()
+        while len(self.executor.running()) < self.executor.slots:
+            trial = self.next_trial()
             if trial is None:
                 return
+            self.held.pop(trial.number, None)
             if trial.number not in self.starts:
                 self.progress.handed_out += 1
             self.starts[trial.number] = trial
@@ -197,13 +210,23 @@ class Driver:
             self.executor.start(self.task(trial))
             self.observer.trial_started(trial)
 
-    def may_start(self) -> bool:
-        """Whether another trial fits into the budgets."""
+    def next_trial(self) -> TrialStart | None:
+        """An interrupted trial, else a new one while the budget lasts, else a paused one."""
         if self.progress.stopping or self.remaining() <= 0:
-            return False
-        if self.queue or self.budget.trials is None:
-            return True
-        return self.progress.handed_out < self.budget.trials
+            return None
+        if self.queue:
+            return self.queue.pop(0)
+        if self.budget.trials is None or self.progress.handed_out < self.budget.trials:
+            return self.plan.propose()
+        return self.plan.promote(final=not self.executor.running())
+
+    def let_go(self) -> None:
+        """Record the trials that wait for a promotion as pruned: none will come."""
+        for number, end in self.held.items():
+            self.task(self.starts[number]).checkpoint.unlink(missing_ok=True)
+            self.recorder.finish_trial(self.study, replace(end, state="pruned"))
+            self.progress.count("pruned")
+        self.held.clear()
 
     def task(self, trial: TrialStart) -> TrialTask:
         """What a worker needs to run ``trial``."""
@@ -238,12 +261,14 @@ class Driver:
             return "interrupt"
         if self.remaining() <= 0 or self.overdue(number):
             return "stop"
-        return "prune" if self.plan.should_prune(number, report) else "continue"
+        return self.plan.judge(number, report)
 
     def on_end(self, end: TrialEnd) -> None:
         """Record how a trial ended and draw the consequences."""
         self.recorder.finish_trial(self.study, end)
         self.plan.learn(end)
+        if end.number in self.plan.paused():
+            self.held[end.number] = end
         self.began.pop(end.number, None)
         self.progress.count(end.state)
         if end.state == "complete":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -13,9 +14,10 @@ from automl.core.data import DataInfo
 from automl.core.discovery import catalogue
 from automl.core.errors import BrokenPlugin, ConfigError
 from automl.core.plugin import Plugin
+from automl.core.pruning import Rungs, make_pruner
 from automl.core.record import FINISHED, PastTrial, TrialEnd, TrialStart
-from automl.core.run import Report
-from automl.core.sampling import derived_seed, make_pruner, make_sampler, pin
+from automl.core.run import Decision, Report
+from automl.core.sampling import derived_seed, make_sampler, pin
 from automl.core.settings import Settings
 from automl.core.study import SearchSettings
 from automl.core.technique import Technique
@@ -39,8 +41,14 @@ class Plan(Protocol):
     def propose(self) -> TrialStart | None:
         """The next trial; ``None`` when there are no more."""
 
-    def should_prune(self, number: int, report: Report) -> bool:
-        """Note a report of a running trial and say whether to stop it as hopeless."""
+    def promote(self, final: bool) -> TrialStart | None:
+        """A paused trial that goes on; ``final`` when no new one will be proposed any more."""
+
+    def paused(self) -> set[int]:
+        """The trials that were interrupted to wait for others."""
+
+    def judge(self, number: int, report: Report) -> Decision:
+        """Note a report of a running trial: whether it goes on, is pruned, or pauses."""
 
     def learn(self, end: TrialEnd) -> None:
         """Note how a trial ended."""
@@ -68,13 +76,20 @@ class SearchPlan:
         first = FixedTrial(self.first_params())
         self.configure(first)
         self.distributions = dict(first.distributions)
+        steps = plugin.steps(base)
         self.study = optuna.create_study(
+            study_name="search",  # hyperband chooses a trial's bracket by it
             direction="maximize" if self.objective.goal == "max" else "minimize",
             sampler=make_sampler(settings.sampler, settings.seed, parallel),  # type: ignore[arg-type]
-            pruner=make_pruner(settings.pruner, plugin.steps(base), settings.warmup),  # type: ignore[arg-type]
+            pruner=make_pruner(settings.pruner, steps, settings.warmup),  # type: ignore[arg-type]
         )
         self.study.enqueue_trial(first.params)
         self._trials: dict[int, optuna.Trial] = {}
+        self._starts: dict[int, TrialStart] = {}
+        self._replays = settings.sampler == "cmaes"
+        sign = 1.0 if self.objective.goal == "max" else -1.0
+        lowest = max(1, round(steps * settings.warmup))
+        self._rungs = Rungs(lowest, steps, sign) if settings.pruner == "asha" else None
 
     def first_params(self) -> dict[str, Any]:
         """The parameters of trial 0 by name: the base setting and the techniques' defaults."""
@@ -108,18 +123,52 @@ class SearchPlan:
         if not past:
             return
         fresh = optuna.create_study(
-            direction=self.study.direction, sampler=self.study.sampler, pruner=self.study.pruner
+            study_name=self.study.study_name,
+            direction=self.study.direction,
+            sampler=self.study.sampler,
+            pruner=self.study.pruner,
         )
-        fresh.add_trials([self.frozen(trial) for trial in past])
         self.study = fresh
         for trial in past:
-            if trial.state not in FINISHED:
+            self._starts[trial.start.number] = trial.start
+            self.restore_rungs(trial)
+            if self._replays:
+                self.tell_again(trial)
+            else:
+                fresh.add_trial(self.frozen(trial))
+            if trial.state not in FINISHED and trial.start.number not in self.paused():
                 # Optuna numbers its in-memory trials like their ids
                 self._trials[trial.start.number] = optuna.Trial(fresh, trial.start.number)
+
+    def restore_rungs(self, past: PastTrial) -> None:
+        """Let a recorded trial reach its rungs again; an unfinished one waits where it was."""
+        if self._rungs is None:
+            return
+        number = past.start.number
+        for step, value in sorted(past.reports.items()):
+            self._rungs.reach(number, step, value)
+        if past.state not in FINISHED and self._rungs.passed.get(number):
+            self._rungs.paused[number] = self._rungs.passed[number] - 1
+
+    def tell_again(self, past: PastTrial) -> None:
+        """Have the sampler propose a recorded trial's parameters again, and tell its end."""
+        frozen = self.frozen(past)
+        self.study.enqueue_trial(past.start.params)
+        trial = self.study.ask()
+        if past.start.number > 0:  # trial 0 was not the sampler's
+            _ = trial.relative_params  # Optuna proposes at the first use, and none is needed here
+        with suppress(ConfigError):
+            self.configure(trial)
+        for step, value in past.reports.items():
+            trial.report(value, step)
+        if frozen.state is not TrialState.RUNNING:
+            self.study.tell(trial, frozen.value, state=frozen.state)
 
     def frozen(self, past: PastTrial) -> optuna.trial.FrozenTrial:
         """A recorded trial as Optuna's samplers and pruners see it."""
         state = OPTUNA_STATES[past.state]
+        if past.start.number in self.paused():
+            state = TrialState.PRUNED
         if past.state == "complete" and past.value is None:
             state = TrialState.FAIL
         return create_trial(
@@ -141,7 +190,13 @@ class SearchPlan:
         return {name: self.distributions[name] for name in start.params}
 
     def propose(self) -> TrialStart | None:
-        """Ask Optuna; a configuration that the plugin refuses counts as a failed trial."""
+        """A paused trial that may go on, else what Optuna proposes.
+
+        A configuration that the plugin refuses counts as a failed trial.
+        """
+        promoted = self.promote(final=False)
+        if promoted is not None:
+            return promoted
         trial = self.study.ask()
         self._trials[trial.number] = trial
         seed = derived_seed(self.seed, trial.number)
@@ -150,22 +205,46 @@ class SearchPlan:
         except ConfigError:
             config, techniques = {**self.base.to_dict(), **trial.params}, {}
         self.distributions |= trial.distributions
-        return TrialStart(
+        start = TrialStart(
             trial.number, self.plugin.name, seed, dict(trial.params), config, techniques
         )
+        self._starts[trial.number] = start
+        return start
 
-    def should_prune(self, number: int, report: Report) -> bool:
-        """Tell Optuna the objective and ask its pruner."""
-        trial = self._trials[number]
-        trial.report(report.scores[self.objective.name], report.step)
-        return trial.should_prune()
+    def promote(self, final: bool) -> TrialStart | None:
+        """The next trial that asynchronous successive halving promotes."""
+        number = None if self._rungs is None else self._rungs.promote(final)
+        return None if number is None else self._starts[number]
+
+    def paused(self) -> set[int]:
+        """The trials that wait at a rung."""
+        return set() if self._rungs is None else set(self._rungs.paused)
+
+    def judge(self, number: int, report: Report) -> Decision:
+        """Ask the rungs, or Optuna's pruner."""
+        value = report.scores[self.objective.name]
+        trial = self._trials.get(number)  # one that was paused before is Optuna's no more
+        if trial is not None:
+            trial.report(value, report.step)
+        if self._rungs is not None:
+            return "interrupt" if self._rungs.pauses(number, report.step, value) else "continue"
+        return "prune" if trial is not None and trial.should_prune() else "continue"
 
     def learn(self, end: TrialEnd) -> None:
-        """Tell Optuna how it ended; an interrupted trial stays open."""
-        if end.state == "interrupted":
+        """Tell Optuna how it ended; an interrupted trial stays open.
+
+        A paused one is told as pruned at its rung, so that the sampler learns from it at once; if
+        it is promoted later, its place among the others of that rung has told the sampler enough.
+        """
+        paused = end.number in self.paused()
+        if end.state == "interrupted" and not paused:
+            return
+        trial = self._trials.pop(end.number, None)
+        if trial is None:
             return
         value = end.value if end.state == "complete" else None
-        self.study.tell(self._trials.pop(end.number), value, state=OPTUNA_STATES[end.state])
+        state = TrialState.PRUNED if paused else OPTUNA_STATES[end.state]
+        self.study.tell(trial, value, state=state)
 
 
 class ListPlan:
@@ -182,9 +261,17 @@ class ListPlan:
         """The next one of the list."""
         return self._waiting.pop(0) if self._waiting else None
 
-    def should_prune(self, number: int, report: Report) -> bool:
-        """Never: a claim compares whole fits."""
-        return False
+    def promote(self, final: bool) -> TrialStart | None:
+        """None is ever paused."""
+        return None
+
+    def paused(self) -> set[int]:
+        """None is ever paused."""
+        return set()
+
+    def judge(self, number: int, report: Report) -> Decision:
+        """Go on: a claim compares whole fits."""
+        return "continue"
 
     def learn(self, end: TrialEnd) -> None:
         """Nothing to learn."""

@@ -9,10 +9,10 @@ from typing import Any, Literal, cast
 import optuna
 from optuna.trial import BaseTrial, FrozenTrial
 
-SamplerName = Literal["tpe", "random", "qmc"]
-PrunerName = Literal["none", "median", "asha"]
-SAMPLERS: tuple[SamplerName, ...] = ("tpe", "random", "qmc")
-PRUNERS: tuple[PrunerName, ...] = ("median", "asha", "none")
+SamplerName = Literal["tpe", "gp", "cmaes", "qmc", "random"]
+SAMPLERS: tuple[SamplerName | Literal["auto"], ...] = (
+    "auto", "tpe", "gp", "cmaes", "qmc", "random",
+)  # fmt: skip
 
 
 def derived_seed(seed: int, *what: object) -> int:
@@ -54,6 +54,42 @@ class SeededRandomSampler(optuna.samplers.RandomSampler):
         super().before_trial(study, trial)
 
 
+class SeededGPSampler(optuna.samplers.GPSampler):
+    """A Gaussian process whose stream depends only on the study's seed and the trial's number."""
+
+    def __init__(self, seed: int) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            super().__init__(seed=seed, warn_independent_sampling=False)
+        self._study_seed = seed
+
+    def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
+        """Reseed for this trial."""
+        reseed(self, derived_seed(self._study_seed, "gp", trial.number))
+        super().before_trial(study, trial)
+
+
+class SeededCmaEsSampler(optuna.samplers.CmaEsSampler):
+    """CMA-ES whose stream depends only on the study's seed and the trial's number.
+
+    Its distribution is kept by Optuna in the trials' attributes; ``SearchPlan.restore`` gets it
+    back by asking and telling again.
+    """
+
+    def __init__(self, seed: int) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            super().__init__(
+                seed=seed, warn_independent_sampling=False, consider_pruned_trials=True
+            )
+        self._study_seed = seed
+
+    def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
+        """Reseed for this trial."""
+        reseed(self, derived_seed(self._study_seed, "cmaes", trial.number))
+        super().before_trial(study, trial)
+
+
 class NumberedQMCSampler(optuna.samplers.QMCSampler):
     """Quasi-random search whose point is chosen by the trial's number: parallel and resumable.
 
@@ -85,29 +121,25 @@ def reseed(sampler: Any, seed: int) -> None:
 
     Optuna offers ``reseed_rng()`` without a seed only; a test pins the attribute names.
     """
-    sampler._rng.rng.seed(seed)
-    inner = getattr(sampler, "_random_sampler", None)
-    if inner is not None:
-        inner._rng.rng.seed(seed ^ 0x5EED)
+    for name in ("_rng", "_cma_rng"):
+        if hasattr(sampler, name):
+            getattr(sampler, name).rng.seed(seed)
+    for name in ("_random_sampler", "_independent_sampler"):
+        if hasattr(sampler, name):
+            getattr(sampler, name)._rng.rng.seed(seed ^ 0x5EED)
 
 
 def make_sampler(name: SamplerName, seed: int, parallel: bool) -> optuna.samplers.BaseSampler:
     """The sampler of that name; ``parallel`` lets TPE account for trials still running."""
     if name == "tpe":
         return SeededTPESampler(seed, parallel)
+    if name == "gp":
+        return SeededGPSampler(seed)
+    if name == "cmaes":
+        return SeededCmaEsSampler(seed)
     if name == "random":
         return SeededRandomSampler(seed)
     return NumberedQMCSampler(seed)
-
-
-def make_pruner(name: PrunerName, steps: int, warmup: float) -> optuna.pruners.BasePruner:
-    """The pruner of that name; no trial is pruned before ``warmup`` (a share) of its steps."""
-    first = max(1, round(steps * warmup))
-    if name == "median":
-        return optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=first)
-    if name == "asha":
-        return optuna.pruners.SuccessiveHalvingPruner(min_resource=first, reduction_factor=3)
-    return optuna.pruners.NopPruner()
 
 
 class PinnedTrial:

@@ -13,6 +13,7 @@ from typing import Any
 import psutil
 from optuna.distributions import BaseDistribution, distribution_to_json
 
+from automl.core.choosing import check, shape, suited
 from automl.core.data import Dataset
 from automl.core.driver import Driver
 from automl.core.entrants import Entrant, Job, enter, recorded_entrants, reference, resolve
@@ -54,6 +55,7 @@ def search(job: Job, recorder: Recorder, observer: Observer | None = None) -> St
     """
     dataset, entrants = enter(job, observer or Silent())
     job = replace(job, settings=fair(job, len(entrants), observer or Silent()))
+    job = replace(job, settings=with_sampler(job, entrants, dataset, observer or Silent()))
     settings = {
         "search": job.settings.to_dict(),
         "plugins": {entrant.plugin.name: entrant.facts for entrant in entrants},
@@ -128,6 +130,30 @@ def fair(job: Job, plugins: int, observer: Observer) -> SearchSettings:
         "plugins get their turns; --trial-timeout sets it"
     )
     return replace(settings, turn=share)
+
+
+def with_sampler(
+    job: Job, entrants: list[Entrant], dataset: Dataset, observer: Observer
+) -> SearchSettings:
+    """The settings with ``auto`` decided, so that a resumed search goes on with the same sampler.
+
+    Raises:
+        ConfigError: if the sampler cannot search a plugin's space.
+    """
+    settings = job.settings
+    if settings.sampler in ("tpe", "random", "qmc"):
+        return settings  # they take any space
+    looked_at = replace(settings, sampler="random")
+    plans = search_plans(entrants, dataset, looked_at)
+    if settings.sampler != "auto":
+        for name, plan in plans.items():
+            check(settings.sampler, shape(plan), name)
+        return settings
+    chosen, why = "tpe", "several plugins compete, each in a space of its own"
+    if len(plans) == 1:
+        chosen, why = suited(shape(next(iter(plans.values()))), job.budget.trials)
+    observer.notice(f"sampler {chosen}: {why}")
+    return replace(settings, sampler=chosen)
 
 
 # ---------------------------------------------------------------- plans

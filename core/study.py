@@ -9,8 +9,9 @@ from typing import Any
 
 from automl.core.data import Scores
 from automl.core.errors import BudgetError
+from automl.core.pruning import PRUNERS
 from automl.core.record import StudyState
-from automl.core.sampling import PRUNERS, SAMPLERS
+from automl.core.sampling import SAMPLERS
 from automl.core.settings import Settings, setting
 
 

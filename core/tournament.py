@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from automl.core.cards import Metric
 from automl.core.plan import SearchPlan
 from automl.core.record import PastTrial, TrialEnd, TrialStart
-from automl.core.run import Report
+from automl.core.run import Decision, Report
 
 # Of the bonus for what was tried little. UCB1 has sqrt(2), for the mean of rewards in [0, 1];
 # here the best counts, not the mean, which needs less doubt.
@@ -71,10 +71,32 @@ class TournamentPlan:
         trial = self.plans[name].propose()
         if trial is None:
             return None
+        known = self.number(name, trial.number)
+        if known is not None:  # it was paused, and goes on
+            return replace(trial, number=known)
         number = len(self.places)
         self.places[number] = (name, trial.number)
         self.tallies[name].handed_out += 1
         return replace(trial, number=number)
+
+    def number(self, name: str, own: int) -> int | None:
+        """The tournament's number of a plugin's own trial, if it was handed out."""
+        places = ((number, place) for number, place in self.places.items())
+        return next((number for number, place in places if place == (name, own)), None)
+
+    def promote(self, final: bool) -> TrialStart | None:
+        """The first paused trial of a plugin that goes on."""
+        for name, plan in self.plans.items():
+            trial = plan.promote(final)
+            if trial is not None:
+                number = self.number(name, trial.number)
+                return None if number is None else replace(trial, number=number)
+        return None
+
+    def paused(self) -> set[int]:
+        """The trials that wait in the plugins' own searches."""
+        waiting = {name: plan.paused() for name, plan in self.plans.items()}
+        return {number for number, (name, own) in self.places.items() if own in waiting[name]}
 
     def turn(self) -> str:
         """The plugin that promises most; the first by name among equals."""
@@ -92,10 +114,10 @@ class TournamentPlan:
         total = sum(other.handed_out for other in self.tallies.values())
         return share + EXPLORATION * math.sqrt(math.log(total) / tally.handed_out)
 
-    def should_prune(self, number: int, report: Report) -> bool:
-        """Whether it is hopeless among the trials of its own plugin."""
+    def judge(self, number: int, report: Report) -> Decision:
+        """How it goes on among the trials of its own plugin."""
         name, own = self.places[number]
-        return self.plans[name].should_prune(own, report)
+        return self.plans[name].judge(own, report)
 
     def learn(self, end: TrialEnd) -> None:
         """Tell the plugin's search, and count."""

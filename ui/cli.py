@@ -83,8 +83,10 @@ def search(
         Optional[list[str]],  # noqa: UP045
         typer.Option("--technique", help="Change how models are trained; repeatable."),
     ] = None,
-    sampler: Annotated[str, typer.Option(help="tpe, random or qmc.")] = "tpe",
-    pruner: Annotated[str, typer.Option(help="median, asha or none.")] = "median",
+    sampler: Annotated[str, typer.Option(help="auto, tpe, gp, cmaes, qmc or random.")] = "tpe",
+    pruner: Annotated[
+        str, typer.Option(help="median, asha, hyperband, patience, extrapolation, none.")
+    ] = "median",
     seed: Annotated[int, typer.Option(help="Same seed and one worker: same search.")] = 0,
     executor: Annotated[str, typer.Option(help="processes, or inline for debugging.")] = (
         "processes"
