@@ -119,6 +119,7 @@ class Driver:
                 self.held[trial.start.number] = TrialEnd(
                     trial.start.number,
                     "interrupted",
+                    stopped="rung",
                     value=trial.value,
                     scores={self.metric.name: trial.reports[max(trial.reports)]},
                     step=max(trial.reports),
@@ -265,10 +266,10 @@ class Driver:
 
     def on_end(self, end: TrialEnd) -> None:
         """Record how a trial ended and draw the consequences."""
+        if end.number in self.plan.paused():
+            end = self.held[end.number] = replace(end, stopped="rung")
         self.recorder.finish_trial(self.study, end)
         self.plan.learn(end)
-        if end.number in self.plan.paused():
-            self.held[end.number] = end
         self.began.pop(end.number, None)
         self.progress.count(end.state)
         if end.state == "complete":

@@ -103,7 +103,9 @@ class TrialEnd:
     weights_sha256: str = ""
     evaluations: tuple[Evaluation, ...] = ()
     failure: Failure | None = None
-    stopped: str = ""  # "budget": the model so far was kept when time ran out; "size": too large
+    # "budget": the model so far was kept when time ran out; "size": too large; "rung": it waits
+    # until it is among the best there, or the search ends without it
+    stopped: str = ""
 
 
 @dataclass(frozen=True)

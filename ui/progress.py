@@ -148,7 +148,9 @@ class LiveProgress:
     def trial_ended(self, trial: TrialEnd, best: int | None) -> None:
         """The row becomes part of the summary."""
         row = self.running.pop(trial.number, None)
-        self.counts[trial.state] = self.counts.get(trial.state, 0) + 1
+        paused = trial.state == "interrupted" and trial.stopped == "rung"
+        if not paused:
+            self.counts[trial.state] = self.counts.get(trial.state, 0) + 1
         if trial.number == best:
             self.best = trial
         if trial.value is not None and trial.state == "complete":
@@ -161,7 +163,9 @@ class LiveProgress:
         """One finished trial in a line."""
         assert self.spec is not None
         text = Text(f"  trial {trial.number:<4d} ")
-        text.append(f"{trial.state:<11s}", STATE_STYLES.get(trial.state, ""))
+        paused = trial.state == "interrupted" and trial.stopped == "rung"
+        state = "paused" if paused else trial.state
+        text.append(f"{state:<11s}", STATE_STYLES.get(trial.state, ""))
         if trial.value is not None:
             text.append(f" {self.spec.metrics[0][0]} {trial.value:.4g}")
         text.append(f"  {duration(trial.seconds)}", "dim")
