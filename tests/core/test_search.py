@@ -20,8 +20,8 @@ from automl.core.errors import (
     UnknownName,
 )
 from automl.core.observer import Silent
-from automl.core.record import Recorder
-from automl.core.search import resume, search
+from automl.core.record import Recorder, TrialStart
+from automl.core.search import ListJob, resume, run_list, search
 from automl.core.study import Budget, SearchSettings
 
 INLINE = SearchSettings(executor="inline", sampler="random", pruner="none")
@@ -431,3 +431,13 @@ def test_a_fork_leaves_out_what_the_changed_space_refuses(make_plugin, recorder)
     touched(plugin, "0, 1)", "0, 0.5)")
     fork = resume(first.study, recorder, trials=12, accept_changes=True)
     assert all(trial.start.config["x"] <= 0.5 for trial in recorder.past(fork.study))
+
+
+def test_a_claim_is_checked_anew_with_other_code_not_forked(make_plugin, recorder) -> None:
+    plugin = make_plugin()
+    runs = (TrialStart(0, "tested", 1, {}, {"x": 0.5, "n": 3}, label="ours"),)
+    job = ListJob(plugin, "spirals:train_size=200", runs, {}, INLINE, "claims")
+    study = run_list(job, recorder).study
+    touched(plugin, "import torch\n", "import torch  # touched\n")
+    with pytest.raises(StudyError, match="changed plugin.py.*`automl reproduce tested`"):
+        resume(study, recorder, accept_changes=True)
