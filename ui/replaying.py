@@ -124,7 +124,8 @@ def replay_command(
 
 def sentences(found: Replay) -> list[str]:
     """A replay's report, a line each."""
-    ends = "" if found.stopped_at is None else f", as far as it had come ({found.state})"
+    why = "stopped by the clock" if found.state == "complete" else found.state
+    ends = "" if found.stopped_at is None else f", as far as it had come ({why})"
     said = [
         f"Trial {found.trial} replayed in {found.seconds:.1f} s{ends}: {found.verdict}.",
         f"{found.metric}: {shown(found.recorded)} on record, {shown(found.replayed)} now; "

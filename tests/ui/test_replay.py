@@ -104,6 +104,15 @@ def test_a_trial_that_was_stopped_is_replayed_as_far_as_it_came(make_plugin) -> 
     found = face.replay(f"{pruned.study}/{row['number']}")
     assert (found.verdict, found.state) == ("identical", "pruned")
     assert found.steps == found.stopped_at < 5
+    late = NOISY.replace("noise =", "1 / (3 - step); noise =")
+    failed = face.search(make_plugin(fit=late, name="late"), trials=1, **FAST)
+    found = face.replay(f"{failed.study}/0")
+    assert (found.verdict, found.state, found.steps, found.failure) == (
+        "identical",
+        "failed",
+        2,
+        "",
+    )
 
 
 def test_what_cannot_be_replayed_is_one_sentence(make_plugin, tmp_path) -> None:
