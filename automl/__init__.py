@@ -20,11 +20,13 @@ if TYPE_CHECKING:
     from automl.ui.actions import search as search
     from automl.ui.exporting import benchmark as benchmark_model  # noqa: F401
     from automl.ui.exporting import export as export_model  # noqa: F401
+    from automl.ui.replaying import replay as replay
 
 HOME = {
     "models": "automl.dataset_db.frames:models",
     "benchmark_model": "automl.ui.exporting:benchmark",
     "export_model": "automl.ui.exporting:export",
+    "replay": "automl.ui.replaying:replay",
     **{
         name: f"automl.ui.actions:{name}"
         for name in ("check_plugin", "probe", "reproduce", "resume", "search")

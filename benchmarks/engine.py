@@ -16,7 +16,6 @@ from measure import cpu, finish
 from automl.core.driver import Driver
 from automl.core.entrants import Job, recorded_entrants
 from automl.core.executors import InlineExecutor
-from automl.core.observer import Silent
 from automl.core.record import TrialEnd
 from automl.core.search import make_plan, search
 from automl.core.study import Budget, SearchSettings
@@ -79,7 +78,7 @@ def resume_seconds(folder: Path) -> float:
     with Store(str(folder / "resume.db"), artifacts=folder) as store:
         started = time.perf_counter()
         spec = store.spec(1)
-        dataset, entrants = recorded_entrants(1, spec, Silent())
+        dataset, entrants = recorded_entrants(spec)
         plan = make_plan(entrants, dataset, spec.settings)
         driver = Driver(1, spec, plan, InlineExecutor("cpu"), store)
         driver.restore(store.past(1), store.spent(1))

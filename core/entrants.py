@@ -11,10 +11,10 @@ from typing import Any
 from automl.core.cards import PluginCard, TechniqueCard
 from automl.core.data import Dataset
 from automl.core.discovery import catalogue
-from automl.core.errors import AutoMLError, ConfigError
+from automl.core.errors import AutoMLError, ConfigError, StudyError
 from automl.core.observer import Observer
 from automl.core.plugin import Plugin
-from automl.core.provenance import code_hash, source
+from automl.core.provenance import code_changes, source
 from automl.core.record import StudySpec
 from automl.core.settings import Settings
 from automl.core.study import Budget, SearchSettings
@@ -73,25 +73,41 @@ class Entrant:
         return cls(plugin, facts["reference"], base, facts["pinned"], techniques)
 
 
-def recorded_entrants(
-    study: int, spec: StudySpec, observer: Observer
-) -> tuple[Dataset, list[Entrant]]:
-    """The dataset and the plugins of a study on record; told if their code has changed since.
+def recorded_entrants(spec: StudySpec) -> tuple[Dataset, list[Entrant]]:
+    """The dataset and the plugins of a study on record, with the code that they have now.
 
     Raises:
+        StudyError: if a plugin no longer takes its recorded settings.
         AutoMLError: as ``resolve``.
     """
-    entrants = []
-    for recorded in spec.plugins:
-        facts = spec.settings["plugins"][recorded.name]
-        plugin, _ = resolve(facts["reference"], spec.dataset)
-        entrants.append(Entrant.recorded(plugin, facts))
-        if code_hash(entrants[-1].code) != code_hash(recorded.code):
-            observer.notice(
-                f"The code of plugin {plugin.name!r} has changed since study {study} began: "
-                "its earlier and later trials may not be comparable."
-            )
-    return catalogue().dataset(spec.dataset), entrants
+    return catalogue().dataset(spec.dataset), [
+        recorded_entrant(spec, recorded.name) for recorded in spec.plugins
+    ]
+
+
+def recorded_entrant(spec: StudySpec, name: str) -> Entrant:
+    """A plugin of a study on record. Raises as ``recorded_entrants``."""
+    facts = spec.settings["plugins"][name]
+    plugin, _ = resolve(facts["reference"], spec.dataset)
+    try:
+        return Entrant.recorded(plugin, facts)
+    except ConfigError as error:
+        raise StudyError(
+            f"plugin {name!r} has changed and no longer takes its recorded settings: {error}"
+        ) from error
+
+
+def changes_since(spec: StudySpec, entrants: list[Entrant]) -> dict[str, list[str]]:
+    """By name how each changed plugin differs from its record: ``{"a": ["changed plugin.py"]}``."""
+    found = {}
+    for recorded, entrant in zip(spec.plugins, entrants, strict=True):
+        before, after = recorded.version, entrant.plugin.card.version
+        said = [] if before == after else [f"version {before} is now {after}"]
+        files = code_changes(recorded.code, entrant.code)
+        said += [f"{what} {', '.join(names)}" for what, names in files.items()]
+        if said:
+            found[recorded.name] = said
+    return found
 
 
 def enter(job: Job, observer: Observer) -> tuple[Dataset, list[Entrant]]:

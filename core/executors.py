@@ -107,8 +107,7 @@ class ProcessExecutor:
     """Worker processes, spawned once and reused; one per core or per CUDA device.
 
     A worker that dies costs its trial and is replaced. ``memory_bytes`` bounds each worker's
-    resident memory (checked five times a second); ``threads`` are torch's in each, by default an
-    even share of the cores.
+    resident memory (checked five times a second); ``threads`` are torch's in each.
     """
 
     def __init__(
@@ -117,13 +116,13 @@ class ProcessExecutor:
         devices: tuple[str, ...],
         folder: Path,
         memory_bytes: int | None,
-        threads: int = 0,
+        threads: int,
     ) -> None:
         self.slots = workers
         self.devices = tuple(devices[i % len(devices)] for i in range(workers))
         self._folder = folder
         self._memory_bytes = memory_bytes
-        self._threads = threads or max(1, (os.cpu_count() or 1) // workers)
+        self._threads = threads
         self._checked_memory = 0.0
         folder.mkdir(parents=True, exist_ok=True)
         self._workers = [self._spawn(i) for i in range(workers)]

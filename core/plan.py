@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Protocol
@@ -83,6 +84,7 @@ class SearchPlan:
             sampler=make_sampler(settings.sampler, settings.seed, parallel),  # type: ignore[arg-type]
             pruner=make_pruner(settings.pruner, steps, settings.warmup),  # type: ignore[arg-type]
         )
+        self.beginnings = [dict(first.params)]  # proposed before any of the sampler's own
         self.study.enqueue_trial(first.params)
         self._trials: dict[int, optuna.Trial] = {}
         self._starts: dict[int, TrialStart] = {}
@@ -97,6 +99,22 @@ class SearchPlan:
         for name, kind in self.techniques.items():
             params |= {f"{name}.{key}": v for key, v in kind.defaults.to_dict().items()}
         return params
+
+    def begin_with(self, params: dict[str, Any]) -> None:
+        """Propose the base setting with these parameters, after the beginnings given before.
+
+        Parameters that the space does not have are left out; what it refuses is not proposed.
+        """
+        trial = FixedTrial(self.first_params() | params)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", message="The value .* is out of the range")
+            try:
+                self.configure(trial)
+            except (BrokenPlugin, ConfigError):
+                return
+        if trial.params not in self.beginnings:
+            self.beginnings.append(trial.params)
+            self.study.enqueue_trial(trial.params)
 
     def configure(
         self, trial: optuna.trial.BaseTrial
@@ -139,6 +157,8 @@ class SearchPlan:
             if trial.state not in FINISHED and trial.start.number not in self.paused():
                 # Optuna numbers its in-memory trials like their ids
                 self._trials[trial.start.number] = optuna.Trial(fresh, trial.start.number)
+        for params in self.beginnings[len(past) :]:
+            fresh.enqueue_trial(params)
 
     def restore_rungs(self, past: PastTrial) -> None:
         """Let a recorded trial reach its rungs again; an unfinished one waits where it was."""
@@ -155,7 +175,7 @@ class SearchPlan:
         frozen = self.frozen(past)
         self.study.enqueue_trial(past.start.params)
         trial = self.study.ask()
-        if past.start.number > 0:  # trial 0 was not the sampler's
+        if past.start.number >= len(self.beginnings):  # those were not the sampler's
             _ = trial.relative_params  # Optuna proposes at the first use, and none is needed here
         with suppress(ConfigError):
             self.configure(trial)

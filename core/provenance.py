@@ -7,6 +7,7 @@ import importlib
 import os
 import platform
 import sys
+from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import distributions
 from pathlib import Path
@@ -38,6 +39,16 @@ def code_hash(code: dict[str, str]) -> str:
     for name, text in sorted(code.items()):
         digest.update(f"{name}\0{text}\0".encode())
     return digest.hexdigest()
+
+
+def code_changes(before: Mapping[str, str], after: Mapping[str, str]) -> dict[str, list[str]]:
+    """The names of the texts that are ``changed``, ``added`` or ``removed``; empty for none."""
+    found = {
+        "changed": sorted(n for n in before.keys() & after.keys() if before[n] != after[n]),
+        "added": sorted(after.keys() - before.keys()),
+        "removed": sorted(before.keys() - after.keys()),
+    }
+    return {what: names for what, names in found.items() if names}
 
 
 @cache

@@ -11,18 +11,28 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import torch
 from optuna.distributions import BaseDistribution, distribution_to_json
 
+from automl.core.cards import Metric
 from automl.core.choosing import check, shape, suited
 from automl.core.data import Dataset
 from automl.core.driver import Driver
-from automl.core.entrants import Entrant, Job, enter, recorded_entrants, reference, resolve
+from automl.core.entrants import (
+    Entrant,
+    Job,
+    changes_since,
+    enter,
+    recorded_entrants,
+    reference,
+    resolve,
+)
 from automl.core.errors import StudyError
 from automl.core.executors import Executor, InlineExecutor, ProcessExecutor, cuda_or_cpu
 from automl.core.observer import Observer, Silent
 from automl.core.plan import ListPlan, Plan, SearchPlan
 from automl.core.provenance import environment
-from automl.core.record import PluginRecord, Recorder, StudySpec, TrialStart
+from automl.core.record import FINISHED, PastTrial, PluginRecord, Recorder, StudySpec, TrialStart
 from automl.core.study import Budget, SearchSettings, StudyResult
 from automl.core.tournament import TournamentPlan
 
@@ -55,17 +65,37 @@ def search(job: Job, recorder: Recorder, observer: Observer | None = None) -> St
     """
     dataset, entrants = enter(job, observer or Silent())
     job = replace(job, settings=fair(job, len(entrants), observer or Silent()))
+    return begin(job, {}, dataset, entrants, recorder, observer)
+
+
+def begin(
+    job: Job,
+    facts: Mapping[str, Any],
+    dataset: Dataset,
+    entrants: list[Entrant],
+    recorder: Recorder,
+    observer: Observer | None,
+) -> StudyResult:
+    """Record a new search, its settings with some more ``facts``, and run it to its end."""
     job = replace(job, settings=with_sampler(job, entrants, dataset, observer or Silent()))
+    devices = cuda_or_cpu(job.settings.device)
     settings = {
         "search": job.settings.to_dict(),
         "plugins": {entrant.plugin.name: entrant.facts for entrant in entrants},
+        "place": place(job.settings, devices),
+        **facts,
     }
-    devices = cuda_or_cpu(job.settings.device)
-    plans = search_plans(entrants, dataset, job.settings)
+    plans = search_plans(entrants, dataset, settings)
     spec = describe(entrants, dataset, settings, job.budget, job.name)
     space = {name: described(plan.distributions) for name, plan in plans.items()}
     spec = replace(spec, space=space)
     study = recorder.create_study(spec)
+    if "forked_from" in facts and observer is not None:
+        observer.notice(
+            f"Study {study} is a fork of study {facts['forked_from']}: a search of its own with "
+            "the changed code and what was left of the budget, which tries the other's best "
+            "configuration early."
+        )
     return drive(study, spec, joined(plans, dataset), recorder, observer, devices)
 
 
@@ -73,14 +103,15 @@ def run_list(job: ListJob, recorder: Recorder, observer: Observer | None = None)
     """Run a fixed list of trials as a study of kind ``claim``."""
     plugin, dataset = resolve(job.plugin, job.dataset)
     entrants = [Entrant(plugin, reference(job.plugin), plugin.defaults, {})]
+    devices = cuda_or_cpu(job.settings.device)
     settings = {
         "search": job.settings.to_dict(),
         "plugins": {plugin.name: entrants[0].facts},
+        "place": place(job.settings, devices),
         "evaluate": {label: list(names) for label, names in job.evaluate.items()},
         "probes": {label: list(names) for label, names in job.probes.items()},
         "list": [vars(trial) for trial in job.trials],
     }
-    devices = cuda_or_cpu(job.settings.device)
     spec = describe(entrants, dataset, settings, Budget(trials=len(job.trials)), job.name)
     spec = replace(spec, kind="claim")
     study = recorder.create_study(spec)
@@ -93,25 +124,88 @@ def resume(
     *,
     trials: int | None = None,
     timeout: float | None = None,
+    accept_changes: bool = False,
     observer: Observer | None = None,
 ) -> StudyResult:
     """Continue a study from the database alone, within its budgets or new total ones.
 
-    Unfinished trials go on from their checkpoints; finished ones are never run again.
+    Unfinished trials go on from their checkpoints; finished ones are never run again. Trials of
+    other code are not comparable: with ``accept_changes`` a search whose plugins have changed
+    since it began is forked, see ``fork``; without, it is refused.
 
     Raises:
-        StudyError: if it does not exist or is running elsewhere.
+        StudyError: if it does not exist, is running elsewhere, or its plugins have changed.
         AutoMLError: as for ``search``.
     """
     spec = recorder.spec(study)
     budget = Budget(trials or spec.trials, timeout or spec.timeout)
     spec = replace(spec, trials=budget.trials, timeout=budget.timeout)
-    dataset, entrants = recorded_entrants(study, spec, observer or Silent())
+    dataset, entrants = recorded_entrants(spec)
+    changes = changes_since(spec, entrants)
+    if changes and accept_changes and spec.kind == "search":
+        return fork(study, spec, dataset, entrants, recorder, observer)
+    if changes:
+        raise StudyError(refusal(study, spec, changes))
     devices = cuda_or_cpu(spec.settings["search"]["device"])
     plan = make_plan(entrants, dataset, spec.settings)
     recorder.claim_study(study)
     recorder.set_budget(study, budget.trials, budget.timeout)
     return drive(study, spec, plan, recorder, observer, devices)
+
+
+def refusal(study: int, spec: StudySpec, changes: Mapping[str, list[str]]) -> str:
+    """Why a study is not continued with other code, and what to do instead."""
+    told = "; ".join(f"plugin {name!r}: {', '.join(said)}" for name, said in changes.items())
+    instead = {
+        "search": f"fork it with `automl resume {study} --accept-changes`",
+        "claim": f"check the claims of the new code with `automl reproduce {spec.plugin}`",
+    }
+    return (
+        f"study {study} began with other code ({told}), so its later trials would not be "
+        f"comparable with its earlier ones: undo the change, or {instead[spec.kind]}"
+    )
+
+
+def fork(
+    study: int,
+    spec: StudySpec,
+    dataset: Dataset,
+    entrants: list[Entrant],
+    recorder: Recorder,
+    observer: Observer | None,
+) -> StudyResult:
+    """A new search with the settings of a recorded one, the code of now and what is left to spend.
+
+    Each plugin's second trial is the best configuration of its old trials, as far as its space
+    still has it. The old study stays as it is.
+
+    Raises:
+        StudyError: if nothing of the budgets in ``spec`` is left.
+    """
+    past = recorder.past(study)
+    trials = spec.trials and spec.trials - sum(trial.state in FINISHED for trial in past)
+    timeout = spec.timeout and spec.timeout - recorder.spent(study)
+    if min(left for left in (trials, timeout) if left is not None) <= 0:
+        raise StudyError(
+            f"study {study} has spent its budget, which leaves nothing for a fork: give a larger "
+            "total with --trials or --timeout"
+        )
+    settings = SearchSettings.from_dict(spec.settings["search"])
+    job = Job((), Budget(trials, timeout), dataset.name, settings=settings, name=spec.name)
+    facts = {"forked_from": study, "beginnings": best_params(past, dataset.problem.objective)}
+    return begin(job, facts, dataset, entrants, recorder, observer)
+
+
+def best_params(past: list[PastTrial], objective: Metric) -> dict[str, dict[str, Any]]:
+    """The parameters of each plugin's best complete trial; the earlier wins a tie."""
+    sign = 1 if objective.goal == "max" else -1
+    found: dict[str, PastTrial] = {}
+    for trial in past:
+        if trial.state == "complete" and trial.value is not None:
+            best = found.setdefault(trial.start.plugin, trial)
+            if sign * trial.value > sign * (best.value or 0.0):
+                found[trial.start.plugin] = trial
+    return {plugin: trial.start.params for plugin, trial in found.items()}
 
 
 def fair(job: Job, plugins: int, observer: Observer) -> SearchSettings:
@@ -163,27 +257,30 @@ def make_plan(entrants: list[Entrant], dataset: Dataset, settings: Mapping[str, 
     """The plan that recorded settings describe: a claim's list or a search."""
     if "list" in settings:
         return ListPlan([TrialStart(**trial) for trial in settings["list"]])
-    chosen = SearchSettings.from_dict(settings["search"])
-    return joined(search_plans(entrants, dataset, chosen), dataset)
+    return joined(search_plans(entrants, dataset, settings), dataset)
 
 
 def search_plans(
-    entrants: list[Entrant], dataset: Dataset, settings: SearchSettings
+    entrants: list[Entrant], dataset: Dataset, settings: Mapping[str, Any]
 ) -> dict[str, SearchPlan]:
-    """A search of each plugin's space."""
-    parallel = worker_count(settings, cuda_or_cpu(settings.device)) > 1
-    return {
+    """A search of each plugin's space, as recorded settings describe it."""
+    chosen = SearchSettings.from_dict(settings["search"])
+    parallel = worker_count(chosen, cuda_or_cpu(chosen.device)) > 1
+    plans = {
         each.plugin.name: SearchPlan(
             each.plugin,
             each.base,
             dataset.info,
-            settings,
+            chosen,
             pinned=dict(each.pinned),
             techniques=each.techniques,
             parallel=parallel,
         )
         for each in entrants
     }
+    for name, params in settings.get("beginnings", {}).items():
+        plans[name].begin_with(params)
+    return plans
 
 
 def joined(plans: Mapping[str, SearchPlan], dataset: Dataset) -> Plan:
@@ -259,6 +356,18 @@ def worker_count(settings: SearchSettings, devices: tuple[str, ...]) -> int:
     return len(devices) if devices[0] != "cpu" else len(os.sched_getaffinity(0))
 
 
+def thread_count(settings: SearchSettings, devices: tuple[str, ...]) -> int:
+    """Threads of torch in a trial: this process's own, or of a worker its share of the cores."""
+    if settings.executor == "inline":
+        return torch.get_num_threads()
+    return settings.threads or max(1, (os.cpu_count() or 1) // worker_count(settings, devices))
+
+
+def place(settings: SearchSettings, devices: tuple[str, ...]) -> dict[str, Any]:
+    """Where the trials run, as recorded with a study: what its settings leave to the machine."""
+    return {"device": devices[0], "threads": thread_count(settings, devices)}
+
+
 @contextmanager
 def executor_for(
     settings: SearchSettings, devices: tuple[str, ...], folder: Path
@@ -271,7 +380,7 @@ def executor_for(
         workers = worker_count(settings, devices)
         total = psutil.virtual_memory().total
         limit = settings.memory_mb * 10**6 or int(MEMORY_SHARE * total / workers)
-        executor = ProcessExecutor(workers, devices, folder, limit, settings.threads)
+        executor = ProcessExecutor(workers, devices, folder, limit, thread_count(settings, devices))
     try:
         yield executor
     finally:

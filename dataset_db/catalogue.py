@@ -158,15 +158,22 @@ def plugin_record(connection: Connection, plugin_id: int) -> PluginRecord:
     return PluginRecord(*plugin_facts(connection, plugin_id), plugin_code(connection, plugin_id))
 
 
-def study_texts(connection: Connection, study: Row[Any]) -> dict[str, Any]:
-    """Those fields of a ``StudySpec`` that live in the shared tables."""
+def study_spec(connection: Connection, study: Row[Any]) -> StudySpec:
+    """What was recorded of a study, given as its row, at its creation; with its current budgets."""
     dataset = connection.execute(select(DATASET).where(DATASET.c.id == study.dataset_id)).one()
     facts = select(ENVIRONMENT.c.facts).where(ENVIRONMENT.c.id == study.environment_id)
-    return {
-        "plugins": tuple(
-            plugin_record(connection, key) for key in entrants(connection, study.id).values()
-        ),
-        "dataset": dataset.name,
-        "info": dataset.info,
-        "environment": connection.execute(facts).scalar_one(),
-    }
+    plugins = entrants(connection, study.id).values()
+    return StudySpec(
+        name=study.name,
+        kind=study.kind,
+        plugins=tuple(plugin_record(connection, key) for key in plugins),
+        dataset=dataset.name,
+        info=dataset.info,
+        metrics=tuple((name, goal, unit) for name, goal, unit in study.metrics),
+        space=study.space,
+        settings=study.settings,
+        environment=connection.execute(facts).scalar_one(),
+        trials=study.budget_trials,
+        timeout=study.budget_seconds,
+        seed=study.seed,
+    )

@@ -17,7 +17,8 @@ from sqlalchemy import ColumnElement, Connection, Engine, Select, bindparam, fun
 
 from automl.core.errors import UnknownName, did_you_mean
 from automl.core.places import artifact_root
-from automl.dataset_db.catalogue import PAPER_FACTS, plugin_code
+from automl.core.record import StudySpec
+from automl.dataset_db.catalogue import PAPER_FACTS, plugin_code, study_spec
 from automl.dataset_db.engine import REVISIONS, Db, database_url, reading, shown
 from automl.dataset_db.owner import alive
 from automl.dataset_db.schema import (
@@ -211,11 +212,29 @@ def whole_study(connection: Connection, number: int) -> Row:
     """See ``study``."""
     found = rows(connection, WHOLE_STUDY, study=number)
     if not found:
-        raise UnknownName(f"there is no study {number}; `automl studies` lists them")
+        raise no_study(number)
     row = honest(found[0])
     environment = row.pop("environment")
     plugins = [about_plugin(row) for row in rows(connection, ENTRANTS, study=number)]
     return {**row, "plugins": plugins, "environment": environment}
+
+
+def spec(number: int, db: Db = None) -> StudySpec:
+    """What was recorded of a study before its first trial, as the engine needs it back.
+
+    Raises:
+        UnknownName: if there is no such study.
+    """
+    with reading(db) as connection:
+        row = connection.execute(select(STUDY).where(STUDY.c.id == number)).first()
+        if row is None:
+            raise no_study(number)
+        return study_spec(connection, row)
+
+
+def no_study(number: int) -> UnknownName:
+    """The error about a study that does not exist."""
+    return UnknownName(f"there is no study {number}; `automl studies` lists them")
 
 
 def own_split(kind: str) -> str:

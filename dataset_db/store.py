@@ -24,7 +24,7 @@ from automl.core.record import (
 )
 from automl.dataset_db import engine as opening
 from automl.dataset_db.batch import Batch, Known
-from automl.dataset_db.catalogue import entrants, put_entrants, study_parents, study_texts
+from automl.dataset_db.catalogue import entrants, put_entrants, study_parents, study_spec
 from automl.dataset_db.evidence import (
     BenchmarkRecord,
     ExportRecord,
@@ -145,18 +145,7 @@ class Store:
             StudyError: if there is no such study.
         """
         with self._reading() as connection:
-            row = study_row(connection, study)
-            return StudySpec(
-                **study_texts(connection, row),
-                name=row.name,
-                kind=row.kind,
-                metrics=tuple((name, goal, unit) for name, goal, unit in row.metrics),
-                space=row.space,
-                settings=row.settings,
-                trials=row.budget_trials,
-                timeout=row.budget_seconds,
-                seed=row.seed,
-            )
+            return study_spec(connection, study_row(connection, study))
 
     def find_study(self, name: str) -> int | None:
         """The newest study of that name."""

@@ -114,18 +114,29 @@ def resume(
     *,
     trials: int | None = None,
     timeout: float | None = None,
+    accept_changes: bool = False,
     db: str | None = None,
     observer: Observer | None = None,
 ) -> StudyResult:
     """Continue a study within its budgets, or new total ones.
 
+    ``accept_changes`` forks a study whose plugins have changed since it began: a new one with
+    their new code and what is left of the budget.
+
     Raises:
-        StudyError: if it does not exist or is running elsewhere.
+        StudyError: if it does not exist, is running elsewhere, or its plugins have changed.
     """
     from automl.core.search import resume as run
 
     with opened(db, observer) as store:
-        return run(study, store, trials=trials, timeout=timeout, observer=observer)
+        return run(
+            study,
+            store,
+            trials=trials,
+            timeout=timeout,
+            accept_changes=accept_changes,
+            observer=observer,
+        )
 
 
 def reproduce(

@@ -15,6 +15,7 @@ from automl.ui.database import db_commands
 from automl.ui.importing import import_commands
 from automl.ui.models import models
 from automl.ui.options import Database, Json, largest, seconds
+from automl.ui.replaying import replay_command
 from automl.ui.serving import serve
 from automl.ui.shipping import benchmark, export
 
@@ -188,27 +189,42 @@ def resume(
         Optional[str],  # noqa: UP045
         typer.Option("--timeout", "-t", help="New total wall-clock budget."),
     ] = None,
+    accept_changes: Annotated[
+        bool,
+        typer.Option("--accept-changes", help="Fork a study whose plugins have changed since."),
+    ] = False,
     db: Database = None,
     json: Json = False,
 ) -> None:
     """Continue a study after Ctrl-C, a crash or with a larger budget.
 
     Budgets are totals of the study: finished trials count and are never run again, unfinished
-    ones go on from their checkpoints.
+    ones go on from their checkpoints. If the code of a plugin has changed, the study is refused,
+    or forked: a new one with the new code, the same settings and what is left of the budget.
 
     [bold]Examples[/]
 
     automl resume 3
 
     automl resume 3 --trials 50
+
+    automl resume 3 --accept-changes
     """
     from automl.ui import actions, render
 
     result = actions.resume(
-        study, trials=trials, timeout=seconds(timeout), db=db, observer=render.observer()
+        study,
+        trials=trials,
+        timeout=seconds(timeout),
+        accept_changes=accept_changes,
+        db=db,
+        observer=render.observer(),
     )
     render.result(result, db, json)
     finish(result.state)
+
+
+app.command("replay", rich_help_panel="Search")(replay_command)
 
 
 def finish(state: str) -> None:

@@ -11,9 +11,17 @@ from pathlib import Path
 import pytest
 
 from automl.core.entrants import Job
-from automl.core.errors import AutoMLError, BrokenPlugin, BudgetError, ConfigError, UnknownName
-from automl.core.record import Recorder
-from automl.core.search import resume, search
+from automl.core.errors import (
+    AutoMLError,
+    BrokenPlugin,
+    BudgetError,
+    ConfigError,
+    StudyError,
+    UnknownName,
+)
+from automl.core.observer import Silent
+from automl.core.record import Recorder, TrialStart
+from automl.core.search import ListJob, resume, run_list, search
 from automl.core.study import Budget, SearchSettings
 
 INLINE = SearchSettings(executor="inline", sampler="random", pruner="none")
@@ -23,6 +31,14 @@ for step in range(1, config.n + 1):
     time.sleep(0.05)
     run.report(step, {"accuracy": config.x * step / config.n, "nll": 1.0})
 """
+
+
+class Told(Silent):
+    def __init__(self) -> None:
+        self.notices: list[str] = []
+
+    def notice(self, text: str) -> None:
+        self.notices.append(text)
 
 
 def values(recorder: Recorder, study: int) -> list[tuple[int, str, float | None]]:
@@ -354,3 +370,74 @@ def test_listeners_are_told_and_a_broken_one_costs_nothing(make_plugin, recorder
     assert module.heard == [
         ("started", "listening"), (0, "complete"), (1, "complete"), ("complete", True),
     ]  # fmt: skip
+
+
+def touched(folder: str, old: str, new: str, file: str = "plugin.py") -> None:
+    path = Path(folder) / file
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+def test_a_study_goes_on_with_the_code_that_it_began_with_or_is_forked(
+    make_plugin, recorder
+) -> None:
+    plugin, told = make_plugin(), Told()
+    first = search(Job((plugin,), Budget(trials=6), settings=INLINE, name="mine"), recorder)
+    before = recorder.past(first.study)
+    touched(plugin, "import torch\n", "import torch  # touched\n")
+    (Path(plugin) / "more.py").write_text("")
+    with pytest.raises(StudyError, match=r"changed plugin\.py, added more\.py.*--accept-changes"):
+        resume(first.study, recorder, trials=10)
+    with pytest.raises(StudyError, match="has spent its budget"):
+        resume(first.study, recorder, accept_changes=True)
+
+    fork = resume(first.study, recorder, trials=10, accept_changes=True, observer=told)
+    assert first.best is not None
+    assert (fork.study, fork.complete) == (first.study + 1, 4)
+    assert f"Study {fork.study} is a fork of study {first.study}" in "".join(told.notices)
+    past = recorder.past(fork.study)
+    assert past[0].start.config == {"x": 0.5, "n": 3}
+    assert past[1].start.config == first.best.config
+    spec, old = recorder.spec(fork.study), recorder.spec(first.study)
+    assert spec.settings["forked_from"] == first.study
+    assert spec.settings["search"] == old.settings["search"]
+    assert (spec.seed, spec.name, spec.trials) == (old.seed, "mine", 4)
+    assert recorder.past(first.study) == before
+    assert resume(fork.study, recorder, trials=5).complete == 5  # its own code is unchanged
+
+
+def test_a_fork_that_is_cut_short_still_tries_the_best_configuration(make_plugin, recorder) -> None:
+    plugin = make_plugin()
+    first = search(Job((plugin,), Budget(trials=6), settings=INLINE), recorder)
+    touched(plugin, "import torch\n", "import torch  # touched\n")
+    fork = resume(first.study, recorder, trials=7, accept_changes=True)
+    resume(fork.study, recorder, trials=3)
+    assert first.best is not None
+    assert recorder.past(fork.study)[1].start.config == first.best.config
+
+
+def test_a_fork_leaves_out_what_the_changed_space_refuses(make_plugin, recorder) -> None:
+    plugin = make_plugin()
+    settings = replace(INLINE, seed=1)
+    first = search(Job((plugin,), Budget(trials=8), settings=settings), recorder)
+    assert first.best is not None
+    assert first.best.config["x"] > 0.5
+    # The module is imported already: what has changed for this process is its class alone.
+    from automl.core.discovery import catalogue
+
+    kind = type(catalogue().plugin(plugin))
+    kind.space = lambda self, trial, base, data: replace(base, x=trial.suggest_float("x", 0, 0.5))
+    touched(plugin, "0, 1)", "0, 0.5)")
+    fork = resume(first.study, recorder, trials=12, accept_changes=True)
+    assert all(trial.start.config["x"] <= 0.5 for trial in recorder.past(fork.study))
+
+
+def test_a_claim_is_checked_anew_with_other_code_not_forked(make_plugin, recorder) -> None:
+    plugin = make_plugin()
+    runs = (TrialStart(0, "tested", 1, {}, {"x": 0.5, "n": 3}, label="ours"),)
+    job = ListJob(plugin, "spirals:train_size=200", runs, {}, INLINE, "claims")
+    study = run_list(job, recorder).study
+    touched(plugin, "import torch\n", "import torch  # touched\n")
+    with pytest.raises(StudyError, match="changed plugin.py.*`automl reproduce tested`"):
+        resume(study, recorder, accept_changes=True)

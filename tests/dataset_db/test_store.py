@@ -164,8 +164,10 @@ def test_the_past_is_what_was_told_whenever_it_was_flushed(
     store.engine.dispose()
 
 
-def test_a_study_is_found_as_it_was_described(store, study, spec) -> None:
-    assert store.spec(study) == spec
+def test_a_study_is_found_as_it_was_described(store, db, study, spec) -> None:
+    assert store.spec(study) == query.spec(study, db) == spec
+    with pytest.raises(UnknownName, match="there is no study 99"):
+        query.spec(99, db)
     assert store.find_study(spec.name) == study
     assert store.find_study("another") is None
     again = store.create_study(spec)

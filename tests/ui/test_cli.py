@@ -51,6 +51,11 @@ def test_from_a_search_to_everything_that_can_be_asked_of_it(make_plugin, tmp_pa
     assert json.loads(automl("db", "info", "--json"))["trial rows"] == 3
     more = json.loads(automl("resume", "1", "--trials", "5", "--json"))
     assert more["trials"]["complete"] == 5
+    code = Path(plugin) / "plugin.py"
+    code.write_text(code.read_text() + "# touched\n")
+    assert "changed plugin.py" in automl("resume", "1", "--trials", "6", code=2)
+    fork = json.loads(automl("resume", "1", "--trials", "6", "--accept-changes", "--json"))
+    assert (fork["study"], fork["trials"]["complete"]) == (2, 1)
     assert "Winner" in automl("search", "-p", plugin, "-n", "1", *FAST)
     for command in (["studies"], ["trials", "1"], ["best"], ["show", best], ["claims"]):
         assert automl(*command).strip()
@@ -89,6 +94,7 @@ def test_plugins_are_listed_with_the_broken_ones(tmp_path: Path) -> None:
         (["search", "-p", "ptrnet", "--sampler", "tp"], "must be one of tpe, random, qmc"),
         (["search", "-p", "ptrnet", "--device", "cuda"], "no CUDA device is present"),
         (["resume", "7"], "there is no study 7"),
+        (["replay", "best"], "there is no database"),
         (["show", "1/1"], "there is no database"),
         (["studies", "--db", "/no/such/folder/x.db"], "/no/such/folder/x.db"),
         (["reproduce", "ptrnet", "--claim", "tabel_1"], "has no small claim named 'tabel_1'"),
@@ -158,6 +164,8 @@ def test_imported_networks_are_listed_shown_and_ranked(tmp_path: Path) -> None:
     for command in (["studies"], ["trials", "1"], ["show", "1/0"]):
         assert "None" not in automl(*command)
     assert "on the test split" in automl("show", "1/0")
+    said = automl("replay", "1/0", code=2)
+    assert "1/0 cannot be replayed: it was imported from lemur-9.9.9" in said
 
 
 def test_models_are_filtered_ordered_and_paged(make_plugin) -> None:
