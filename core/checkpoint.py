@@ -58,6 +58,12 @@ def replace(path: Path, content: bytes) -> None:
         raise
 
 
+def sweep(folder: Path) -> None:
+    """Delete what writers that were killed left half-written in ``folder``."""
+    for path in folder.glob(".*.safetensors.*"):
+        path.unlink(missing_ok=True)
+
+
 def flatten(value: Any, tensors: dict[str, Tensor]) -> Any:
     """Replace each tensor in ``value`` by a reference and collect it in ``tensors``."""
     if isinstance(value, Tensor):

@@ -246,6 +246,8 @@ class Driver:
         self.plan.learn(end)
         self.began.pop(end.number, None)
         self.progress.count(end.state)
+        if end.state == "failed":  # a killed worker could not tidy up
+            self.task(self.starts[end.number]).checkpoint.unlink(missing_ok=True)
         if end.state == "complete":
             self.progress.consider(self.starts[end.number], end.value, self.metric)
         self.watch_failures(end)

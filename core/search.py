@@ -13,6 +13,7 @@ from typing import Any
 import psutil
 from optuna.distributions import BaseDistribution, distribution_to_json
 
+from automl.core import checkpoint
 from automl.core.data import Dataset
 from automl.core.driver import Driver
 from automl.core.entrants import Entrant, Job, enter, recorded_entrants, reference, resolve
@@ -214,6 +215,7 @@ def drive(
     settings = SearchSettings.from_dict(spec.settings["search"])
     try:
         past = recorder.past(study)
+        checkpoint.sweep(recorder.folder(study))
         with executor_for(settings, devices, recorder.folder(study)) as executor:
             driver = Driver(study, spec, plan, executor, recorder, observer)
             driver.restore(past, recorder.spent(study))
