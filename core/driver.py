@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from types import FrameType
 from typing import Any, Literal
 
+from automl.core import checkpoint
 from automl.core.cards import Metric
 from automl.core.discovery import catalogue
 from automl.core.errors import AutoMLError
@@ -185,7 +186,8 @@ class Driver:
 
     def hand_out(self) -> None:
         """Fill the free slots while the budget lasts."""
-        while len(self.executor.running()) < self.executor.slots and self.may_start():
+        busy = len(self.executor.running())
+        while busy < self.executor.slots and self.may_start():
             trial = self.queue.pop(0) if self.queue else self.plan.propose()
             if trial is None:
                 return
@@ -195,6 +197,7 @@ class Driver:
             self.began[trial.number] = time.monotonic()
             self.recorder.start_trial(self.study, trial)
             self.executor.start(self.task(trial))
+            busy += 1
             self.observer.trial_started(trial)
 
     def may_start(self) -> bool:
@@ -247,7 +250,9 @@ class Driver:
         self.began.pop(end.number, None)
         self.progress.count(end.state)
         if end.state == "failed":  # a killed worker could not tidy up
-            self.task(self.starts[end.number]).checkpoint.unlink(missing_ok=True)
+            task = self.task(self.starts[end.number])
+            checkpoint.discard(task.checkpoint)
+            checkpoint.discard(task.weights)
         if end.state == "complete":
             self.progress.consider(self.starts[end.number], end.value, self.metric)
         self.watch_failures(end)

@@ -14,7 +14,8 @@ start = (run.restore() or {{"step": 0}})["step"]
 for step in range(min(start + 1, 5), 6):
     time.sleep(0.01)
     run.checkpoint({{"step": step}})
-    run.report(step, {{"accuracy": config.x * step / 5, "nll": 1.0}}, state=lambda: {{"step": step}})
+    scores = {{"accuracy": config.x * step / 5, "nll": 1.0}}
+    run.report(step, scores, state=lambda: {{"step": step}})
 with open({fits!r}, "a") as file:
     file.write(f"{{run.seed}} {{os.getpid()}} {{start}}\\n")
 """
