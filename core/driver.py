@@ -98,6 +98,7 @@ class Driver:
         self.began: dict[int, float] = {}
         self.started = time.monotonic()
         self.flushed = self.started
+        self.urgent = False  # a trial has begun or ended that is not yet durable
         self.spent = 0.0
 
     # ---------------------------------------------------------------- the life of a study
@@ -166,7 +167,7 @@ class Driver:
             self.hand_out()
             if not self.executor.running():
                 return
-            self.flush()
+            self.flush(only_after=0.0 if self.urgent else FLUSH_SECONDS)
             self.executor.wait(self.patience(), self.on_report, self.on_end)
             self.watch()
 
@@ -196,6 +197,7 @@ class Driver:
             self.starts[trial.number] = trial
             self.began[trial.number] = time.monotonic()
             self.recorder.start_trial(self.study, trial)
+            self.urgent = True
             self.executor.start(self.task(trial))
             busy += 1
             self.observer.trial_started(trial)
@@ -246,6 +248,7 @@ class Driver:
     def on_end(self, end: TrialEnd) -> None:
         """Record how a trial ended and draw the consequences."""
         self.recorder.finish_trial(self.study, end)
+        self.urgent = True
         self.plan.learn(end)
         self.began.pop(end.number, None)
         self.progress.count(end.state)
@@ -387,7 +390,7 @@ class Driver:
         if now - self.flushed >= only_after:
             self.recorder.tick(self.study, self.spent + now - self.started)
             self.recorder.flush()
-            self.flushed = now
+            self.flushed, self.urgent = now, False
 
     def tell_plugins(self, hook: str, **facts: Any) -> None:
         """Call an event hook; a listener that raises is named and otherwise ignored."""
