@@ -11,12 +11,15 @@ import os
 import resource
 import signal
 import subprocess
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+
+import psutil
 
 HEAVY = ["automl.core.search", "automl.dataset_db.store", "automl.core.worker"]
 NAME = "faults"
@@ -106,3 +109,10 @@ def drive(place: Place) -> None:
         )
         job = Job((place.plugin,), Budget(trials=place.trials), settings=settings, name=NAME)
         search(job, store)
+
+
+def workers_of(process: BaseProcess) -> list[psutil.Process]:
+    """The workers of a driver just now."""
+    with suppress(psutil.NoSuchProcess):
+        return psutil.Process(process.pid).children()
+    return []

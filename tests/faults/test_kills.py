@@ -71,6 +71,10 @@ class Watched:
             self.scores[number] = sorted(scores[row["id"]])
             self.ends[number] = counted[row["seed"]]
 
+    def is_complete(self) -> bool:
+        """Whether every trial of the budget is finished."""
+        return len(self.trials) == self.place.trials
+
     def check_end(self, worker_kills: int) -> None:
         """The laws of a study whose budget is spent."""
         self.look()
@@ -124,13 +128,6 @@ def is_alive(pid: int) -> bool:
     return False
 
 
-def workers_of(process: BaseProcess) -> list[psutil.Process]:
-    """The workers of a driver just now."""
-    with suppress(psutil.NoSuchProcess):
-        return psutil.Process(process.pid).children()
-    return []
-
-
 @pytest.fixture
 def watched(short_trials: str, fits: Path, tmp_path: Path) -> Watched:
     from fault_driving import Place
@@ -173,7 +170,7 @@ def test_random_kills_lose_nothing_run_nothing_twice_and_spend_the_budget(
 
 def under_fire(study: Watched, chance: random.Random, tally: Counter[str]) -> None:
     """Run a study to its end, killing its driver or a worker as long as kills are left."""
-    from fault_driving import start
+    from fault_driving import start, workers_of
 
     worker_kills = 0
     while True:
@@ -204,3 +201,45 @@ def under_fire(study: Watched, chance: random.Random, tally: Counter[str]) -> No
             study.check_orphans()
             study.check_end(worker_kills)
             return
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(60 + 10 * KILLS)
+def test_ctrl_c_at_random_moments_once_or_twice_costs_no_trial(
+    watched: Watched, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from fault_driving import start, workers_of
+
+    chance = random.Random(SEED)
+    tally: Counter[str] = Counter()
+    started = time.monotonic()
+    while tally["once"] + tally["twice"] < KILLS:
+        tally["studies"] += 1
+        study = fresh(watched, tally["studies"], chance.choice(["tpe", "random", "qmc"]))
+        process = None
+        while process is None or process.exitcode != 0 or not study.is_complete():
+            process = start(study.place)
+            if tally["once"] + tally["twice"] < KILLS:
+                process.join(chance.uniform(0, LONGEST_LEG))
+                study.pids |= {worker.pid for worker in workers_of(process)}
+                tally[interrupt(process, chance)] += 1
+            process.join()
+            study.look()
+            study.check_orphans()
+        study.check_end(worker_kills=0)
+        tally["trials"] += len(study.trials)
+    with capsys.disabled():
+        print(f"\n{dict(tally)} in {time.monotonic() - started:.0f} s, seed {SEED}")
+
+
+def interrupt(process: BaseProcess, chance: random.Random) -> str:
+    """Ctrl-C, perhaps again a moment later; how often."""
+    with suppress(ProcessLookupError):
+        os.kill(process.pid, signal.SIGINT)
+    if chance.random() < 0.5:
+        return "once"
+    process.join(chance.uniform(0, 0.05))
+    if process.exitcode is None:
+        with suppress(ProcessLookupError):
+            os.kill(process.pid, signal.SIGINT)
+    return "twice"
