@@ -102,6 +102,7 @@ def complete(path: Path) -> int:
         return int(found[0])
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_up_ends_the_search_and_a_resume_completes_it(
     short_trials: str, tmp_path: Path
 ) -> None:
