@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.set-up
 PAPERS := $(sort $(notdir $(patsubst %/,%,$(wildcard plugins/[a-z]*/))))
 
-.PHONY: setup demo test check docs reproduce bench clean
+.PHONY: setup demo test faults check docs reproduce bench clean
 
 setup: $(STAMP)
 
@@ -19,6 +19,9 @@ demo: setup  ## a search on the embedded defaults: SQLite, CPU
 
 test: setup  ## all tests, the slow ones included
 	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+faults: setup  ## 200 random kills of drivers and workers, 100 Ctrl-C (AUTOML_KILLS=N: others)
+	AUTOML_KILLS=$${AUTOML_KILLS:-200} $(BIN)/python -m pytest tests/faults
 
 check: setup  ## what a commit must pass: style, types, imports, size, fast tests, docs
 	$(BIN)/ruff format --check .

@@ -58,6 +58,19 @@ def replace(path: Path, content: bytes) -> None:
         raise
 
 
+def discard(path: Path) -> None:
+    """Delete a file and what a writer of it that was killed left half-written."""
+    path.unlink(missing_ok=True)
+    for half in path.parent.glob(f".{path.name}.*"):
+        half.unlink(missing_ok=True)
+
+
+def sweep(folder: Path) -> None:
+    """Delete what writers that were killed left half-written in ``folder``."""
+    for path in folder.glob(".*.safetensors.*"):
+        path.unlink(missing_ok=True)
+
+
 def flatten(value: Any, tensors: dict[str, Tensor]) -> Any:
     """Replace each tensor in ``value`` by a reference and collect it in ``tensors``."""
     if isinstance(value, Tensor):

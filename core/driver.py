@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from types import FrameType
 from typing import Any, Literal
 
+from automl.core import checkpoint
 from automl.core.cards import Metric
 from automl.core.discovery import catalogue
 from automl.core.errors import AutoMLError
@@ -98,6 +99,7 @@ class Driver:
         self.began: dict[int, float] = {}
         self.started = time.monotonic()
         self.flushed = self.started
+        self.urgent = False  # a trial has begun or ended that is not yet durable
         self.spent = 0.0
 
     # ---------------------------------------------------------------- the life of a study
@@ -178,7 +180,7 @@ class Driver:
             self.hand_out()
             if not self.executor.running():
                 return
-            self.flush()
+            self.flush(only_after=0.0 if self.urgent else FLUSH_SECONDS)
             self.executor.wait(self.patience(), self.on_report, self.on_end)
             self.watch()
 
@@ -198,7 +200,8 @@ class Driver:
 
     def hand_out(self) -> None:
         """Fill the free slots while the budget lasts."""
-        while len(self.executor.running()) < self.executor.slots:
+        busy = len(self.executor.running())
+        while busy < self.executor.slots:
             trial = self.next_trial()
             if trial is None:
                 return
@@ -208,7 +211,9 @@ class Driver:
             self.starts[trial.number] = trial
             self.began[trial.number] = time.monotonic()
             self.recorder.start_trial(self.study, trial)
+            self.urgent = True
             self.executor.start(self.task(trial))
+            busy += 1
             self.observer.trial_started(trial)
 
     def next_trial(self) -> TrialStart | None:
@@ -269,9 +274,14 @@ class Driver:
         if end.number in self.plan.paused():
             end = self.held[end.number] = replace(end, stopped="rung")
         self.recorder.finish_trial(self.study, end)
+        self.urgent = True
         self.plan.learn(end)
         self.began.pop(end.number, None)
         self.progress.count(end.state)
+        if end.state == "failed":  # a killed worker could not tidy up
+            task = self.task(self.starts[end.number])
+            checkpoint.discard(task.checkpoint)
+            checkpoint.discard(task.weights)
         if end.state == "complete":
             self.progress.consider(self.starts[end.number], end.value, self.metric)
         self.watch_failures(end)
@@ -406,7 +416,7 @@ class Driver:
         if now - self.flushed >= only_after:
             self.recorder.tick(self.study, self.spent + now - self.started)
             self.recorder.flush()
-            self.flushed = now
+            self.flushed, self.urgent = now, False
 
     def tell_plugins(self, hook: str, **facts: Any) -> None:
         """Call an event hook; a listener that raises is named and otherwise ignored."""

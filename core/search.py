@@ -14,6 +14,7 @@ import psutil
 import torch
 from optuna.distributions import BaseDistribution, distribution_to_json
 
+from automl.core import checkpoint
 from automl.core.cards import Metric
 from automl.core.choosing import check, shape, suited
 from automl.core.data import Dataset
@@ -337,6 +338,7 @@ def drive(
     settings = SearchSettings.from_dict(spec.settings["search"])
     try:
         past = recorder.past(study)
+        checkpoint.sweep(recorder.folder(study))
         with executor_for(settings, devices, recorder.folder(study)) as executor:
             driver = Driver(study, spec, plan, executor, recorder, observer)
             driver.restore(past, recorder.spent(study))

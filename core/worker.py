@@ -12,6 +12,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 PARENT_CHECK_SECONDS = 1.0
+DRIVER_GONE = 3  # the exit code that nobody is left to read
 
 
 def main(handle: int, log: str, threads: int) -> None:
@@ -39,8 +40,12 @@ def serve(pipe: Connection[Any, Any], threads: int) -> None:
         kind, task = pipe.recv()
 
         def on_report(report: Report) -> Decision:
-            pipe.send(("report", report))
-            decision: Decision = pipe.recv()
+            try:
+                pipe.send(("report", report))
+                decision: Decision = pipe.recv()
+            except (EOFError, OSError):
+                # Not a fault of the fit, which would cost it its checkpoint: the driver is gone
+                os._exit(DRIVER_GONE)
             return decision
 
         if kind == "fit":
@@ -59,7 +64,7 @@ def die_with_parent(parent: int) -> None:
     """End this process when its driver is gone, even inside a fit that never reports."""
     while os.getppid() == parent:
         time.sleep(PARENT_CHECK_SECONDS)
-    os._exit(3)
+    os._exit(DRIVER_GONE)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,118 @@
+"""A driver in a process of its own, forked from one that has imported torch already.
+
+200 kills are 200 starts of a driver and more of its workers. Importing torch costs seconds, a fork
+milliseconds. Everything else is as in a search: the driver, the executor, the pipes, the worker's
+main loop, the database.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import subprocess
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing import get_context
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import psutil
+
+HEAVY = ["automl.core.search", "automl.dataset_db.store", "automl.core.worker"]
+NAME = "faults"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a study under attack lives, and what it is."""
+
+    plugin: str
+    db: Path
+    artifacts: Path
+    trials: int
+    sampler: str = "tpe"
+    file_limit: int = 0  # bytes that a file may have, as on a full disk; 0: any
+
+
+class Forked:
+    """Stands in for ``subprocess.Popen`` of a worker: forks its ``main`` instead."""
+
+    def __init__(self, command: list[str], pass_fds: tuple[int, ...], **_: Any) -> None:
+        assert command[3] == "automl.core.worker"
+        handle, log, threads = int(command[4]), command[5], int(command[6])
+        self.pid = os.fork()
+        if self.pid == 0:
+            self.serve(handle, log, threads)
+        self.code: int | None = None
+
+    def serve(self, handle: int, log: str, threads: int) -> None:
+        """What a spawned worker is: its own session, one pipe, the worker's main."""
+        from automl.core import worker
+
+        try:
+            os.setsid()
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            os.closerange(3, handle)
+            os.closerange(handle + 1, 1024)
+            worker.main(handle, log, threads)
+        finally:
+            os._exit(0)
+
+    def kill(self) -> None:
+        """SIGKILL, unless it was waited for."""
+        if self.code is None:
+            os.kill(self.pid, signal.SIGKILL)
+
+    def wait(self) -> int:
+        """The exit code, negative for a signal."""
+        if self.code is None:
+            self.code = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        return self.code
+
+
+def start(place: Place) -> BaseProcess:
+    """Start a driver that searches, or resumes what is there."""
+    context = get_context("forkserver")
+    context.set_forkserver_preload(HEAVY)
+    process = context.Process(target=drive, args=(place,))
+    process.start()
+    return process
+
+
+def drive(place: Place) -> None:
+    """The whole life of a driver: to the end of the budget, or until it is killed."""
+    import torch
+
+    from automl.core import executors
+    from automl.core.entrants import Job
+    from automl.core.search import resume, search
+    from automl.core.study import Budget, SearchSettings
+    from automl.dataset_db.store import Store
+
+    executors.subprocess = SimpleNamespace(  # type: ignore[assignment]
+        Popen=Forked, DEVNULL=subprocess.DEVNULL
+    )
+    torch.set_num_threads(1)
+    if place.file_limit:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (place.file_limit, place.file_limit))
+    with Store(place.db, artifacts=place.artifacts) as store:
+        study = store.find_study(NAME)
+        if study is not None:
+            resume(study, store)
+            return
+        settings = SearchSettings(
+            workers=2, threads=1, sampler=place.sampler, pruner="none", max_failures=10**6
+        )
+        job = Job((place.plugin,), Budget(trials=place.trials), settings=settings, name=NAME)
+        search(job, store)
+
+
+def workers_of(process: BaseProcess) -> list[psutil.Process]:
+    """The workers of a driver just now."""
+    with suppress(psutil.NoSuchProcess):
+        return psutil.Process(process.pid).children()
+    return []
