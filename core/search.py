@@ -239,7 +239,7 @@ def with_sampler(
     if settings.sampler in ("tpe", "random", "qmc"):
         return settings  # they take any space
     looked_at = replace(settings, sampler="random")
-    plans = search_plans(entrants, dataset, looked_at)
+    plans = search_plans(entrants, dataset, {"search": looked_at.to_dict()})
     if settings.sampler != "auto":
         for name, plan in plans.items():
             check(settings.sampler, shape(plan), name)
