@@ -407,14 +407,21 @@ def test_a_study_goes_on_with_the_code_that_it_began_with_or_is_forked(
     assert resume(fork.study, recorder, trials=5).complete == 5  # its own code is unchanged
 
 
-def test_a_fork_that_is_cut_short_still_tries_the_best_configuration(make_plugin, recorder) -> None:
-    plugin = make_plugin()
-    first = search(Job((plugin,), Budget(trials=6), settings=INLINE), recorder)
+@pytest.mark.parametrize("sampler", ["tpe", "cmaes"])
+def test_a_fork_that_is_cut_short_goes_on_as_an_uninterrupted_one(
+    make_plugin, recorder, sampler
+) -> None:
+    space = 'return replace(base, x=trial.suggest_float("x", 0, 1), n=trial.suggest_int("n", 1, 9))'
+    plugin = make_plugin(space=space)
+    settings = replace(INLINE, sampler=sampler)
+    first = search(Job((plugin,), Budget(trials=6), settings=settings), recorder)
     touched(plugin, "import torch\n", "import torch  # touched\n")
     fork = resume(first.study, recorder, trials=7, accept_changes=True)
-    resume(fork.study, recorder, trials=3)
+    resume(fork.study, recorder, trials=6)
     assert first.best is not None
     assert recorder.past(fork.study)[1].start.config == first.best.config
+    whole = resume(first.study, recorder, trials=12, accept_changes=True)
+    assert values(recorder, fork.study) == values(recorder, whole.study)
 
 
 def test_a_fork_leaves_out_what_the_changed_space_refuses(make_plugin, recorder) -> None:
