@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -13,6 +14,7 @@ from automl.core.data import DataInfo
 from automl.core.discovery import catalogue
 from automl.core.errors import BrokenPlugin, ConfigError
 from automl.core.plugin import Plugin
+from automl.core.projection import ProjectedTrial
 from automl.core.record import FINISHED, PastTrial, TrialEnd, TrialStart
 from automl.core.run import Report
 from automl.core.sampling import derived_seed, make_pruner, make_sampler, pin
@@ -74,7 +76,26 @@ class SearchPlan:
             pruner=make_pruner(settings.pruner, plugin.steps(base), settings.warmup),  # type: ignore[arg-type]
         )
         self.study.enqueue_trial(first.params)
+        self.queue = [first.params]  # what the first trials are, by number
+        self.first: tuple[Mapping[str, Any], ...] = ()  # what came from elsewhere, in the queue
         self._trials: dict[int, optuna.Trial] = {}
+
+    def begin_with(self, first: Iterable[Mapping[str, Any]]) -> None:
+        """Try these next after trial 0, brought into the space: ``params`` by name, ``origin``.
+
+        What the plugin refuses, and what then equals an earlier one, is left out. ``first`` has
+        those that stay, as they will be tried.
+        """
+        for each in first:
+            trial = ProjectedTrial(each["params"], self.first_params())
+            try:
+                self.configure(trial)
+            except ConfigError:
+                continue
+            if trial.found not in self.queue:
+                self.queue.append(trial.found)
+                self.study.enqueue_trial(trial.found)
+                self.first += ({"params": trial.found, "origin": each["origin"]},)
 
     def first_params(self) -> dict[str, Any]:
         """The parameters of trial 0 by name: the base setting and the techniques' defaults."""
@@ -111,6 +132,8 @@ class SearchPlan:
             direction=self.study.direction, sampler=self.study.sampler, pruner=self.study.pruner
         )
         fresh.add_trials([self.frozen(trial) for trial in past])
+        for params in self.queue[len(past) :]:
+            fresh.enqueue_trial(params)
         self.study = fresh
         for trial in past:
             if trial.state not in FINISHED:

@@ -54,12 +54,18 @@ def search(job: Job, recorder: Recorder, observer: Observer | None = None) -> St
     """
     dataset, entrants = enter(job, observer or Silent())
     job = replace(job, settings=fair(job, len(entrants), observer or Silent()))
+    devices = cuda_or_cpu(job.settings.device)
+    plans = search_plans(entrants, dataset, job.settings)
+    entrants = [replace(each, first=plans[each.plugin.name].first) for each in entrants]
+    if refused := len(job.first) - sum(len(each.first) for each in entrants):
+        (observer or Silent()).notice(
+            f"{refused} of {len(job.first)} first configurations are left out: the plugin refuses "
+            "them, or they equal others within this space"
+        )
     settings = {
         "search": job.settings.to_dict(),
         "plugins": {entrant.plugin.name: entrant.facts for entrant in entrants},
     }
-    devices = cuda_or_cpu(job.settings.device)
-    plans = search_plans(entrants, dataset, job.settings)
     spec = describe(entrants, dataset, settings, job.budget, job.name)
     space = {name: described(plan.distributions) for name, plan in plans.items()}
     spec = replace(spec, space=space)
@@ -146,7 +152,7 @@ def search_plans(
 ) -> dict[str, SearchPlan]:
     """A search of each plugin's space."""
     parallel = worker_count(settings, cuda_or_cpu(settings.device)) > 1
-    return {
+    plans = {
         each.plugin.name: SearchPlan(
             each.plugin,
             each.base,
@@ -158,6 +164,9 @@ def search_plans(
         )
         for each in entrants
     }
+    for each in entrants:
+        plans[each.plugin.name].begin_with(each.first)
+    return plans
 
 
 def joined(plans: Mapping[str, SearchPlan], dataset: Dataset) -> Plan:
