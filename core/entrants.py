@@ -28,7 +28,9 @@ class Job:
     ``plugins`` are names or folders of unpackaged plugins; several compete under one budget, and
     none means all that can learn the dataset. ``dataset`` is a name, optionally with options
     (``tsp:n=5-10``); that of a single plugin by default. ``overrides`` are texts like
-    ``hidden=64``, or ``selu.hidden=64`` where several compete: they leave the space.
+    ``hidden=64``, or ``selu.hidden=64`` where several compete: they leave the space. ``first``
+    holds what to try right after trial 0, in this order: ``{plugin, params, origin}`` each, with
+    settings or parameters by name and where they come from; see ``SearchPlan.begin_with``.
     """
 
     plugins: tuple[str, ...]
@@ -38,6 +40,7 @@ class Job:
     techniques: tuple[str, ...] = ()
     settings: SearchSettings = field(default_factory=SearchSettings)
     name: str = ""
+    first: tuple[Mapping[str, Any], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,7 @@ class Entrant:
     base: Settings
     pinned: Mapping[str, Any]  # settings that left the space
     techniques: tuple[str, ...] = ()
+    first: tuple[Mapping[str, Any], ...] = ()  # what to try after trial 0: params and origin
 
     @property
     def code(self) -> dict[str, str]:
@@ -63,6 +67,7 @@ class Entrant:
             "base": self.base.to_dict(),
             "pinned": dict(self.pinned),
             "techniques": list(self.techniques),
+            "first": [dict(each) for each in self.first],
         }
 
     @classmethod
@@ -70,7 +75,8 @@ class Entrant:
         """The opposite of ``facts``."""
         base: Settings = type(plugin.defaults).from_dict(facts["base"])
         techniques = tuple(facts["techniques"])
-        return cls(plugin, facts["reference"], base, facts["pinned"], techniques)
+        first = tuple(facts.get("first", ()))  # older studies have none
+        return cls(plugin, facts["reference"], base, facts["pinned"], techniques, first)
 
 
 def recorded_entrants(spec: StudySpec) -> tuple[Dataset, list[Entrant]]:
@@ -193,7 +199,12 @@ def entrant(plugin: Plugin[Any, Any], given: str, job: Job, overrides: tuple[str
     pinned = {text.partition("=")[0].strip() for text in overrides}
     values = base.to_dict()
     own = {name: values[name] for name in sorted(pinned)}
-    return Entrant(plugin, reference(given), base, own, job.techniques)
+    first = tuple(
+        {"params": dict(each["params"]), "origin": each["origin"]}
+        for each in job.first
+        if each["plugin"] == plugin.name
+    )
+    return Entrant(plugin, reference(given), base, own, job.techniques, first)
 
 
 def resolve(plugin_reference: str, dataset_name: str) -> tuple[Plugin[Any, Any], Dataset]:

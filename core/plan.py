@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Protocol
@@ -15,6 +16,7 @@ from automl.core.data import DataInfo
 from automl.core.discovery import catalogue
 from automl.core.errors import BrokenPlugin, ConfigError
 from automl.core.plugin import Plugin
+from automl.core.projection import ProjectedTrial
 from automl.core.pruning import Rungs, make_pruner
 from automl.core.record import FINISHED, PastTrial, TrialEnd, TrialStart
 from automl.core.run import Decision, Report
@@ -24,6 +26,8 @@ from automl.core.study import SearchSettings
 from automl.core.technique import Technique
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
+# A trial that goes on from its checkpoint repeats steps that it had reported.
+warnings.filterwarnings("ignore", "The reported value is ignored", module="optuna")
 OPTUNA_STATES = {
     "complete": TrialState.COMPLETE,
     "pruned": TrialState.PRUNED,
@@ -86,6 +90,7 @@ class SearchPlan:
         )
         self.beginnings = [dict(first.params)]  # proposed before any of the sampler's own
         self.study.enqueue_trial(first.params)
+        self.first: tuple[Mapping[str, Any], ...] = ()  # beginnings from elsewhere
         self._trials: dict[int, optuna.Trial] = {}
         self._starts: dict[int, TrialStart] = {}
         self._replays = settings.sampler == "cmaes"
@@ -93,28 +98,29 @@ class SearchPlan:
         lowest = max(1, round(steps * settings.warmup))
         self._rungs = Rungs(lowest, steps, sign) if settings.pruner == "asha" else None
 
+    def begin_with(self, first: Iterable[Mapping[str, Any]]) -> None:
+        """Try these next after trial 0, brought into the space: ``params`` by name, ``origin``.
+
+        What the plugin refuses, and what then equals an earlier one, is left out. ``first`` has
+        those that stay, as they will be tried.
+        """
+        for each in first:
+            trial = ProjectedTrial(each["params"], self.first_params())
+            try:
+                self.configure(trial)
+            except (BrokenPlugin, ConfigError):
+                continue
+            if trial.found not in self.beginnings:
+                self.beginnings.append(trial.found)
+                self.study.enqueue_trial(trial.found)
+                self.first += ({"params": trial.found, "origin": each["origin"]},)
+
     def first_params(self) -> dict[str, Any]:
         """The parameters of trial 0 by name: the base setting and the techniques' defaults."""
         params = self.base.to_dict()
         for name, kind in self.techniques.items():
             params |= {f"{name}.{key}": v for key, v in kind.defaults.to_dict().items()}
         return params
-
-    def begin_with(self, params: dict[str, Any]) -> None:
-        """Propose the base setting with these parameters, after the beginnings given before.
-
-        Parameters that the space does not have are left out; what it refuses is not proposed.
-        """
-        trial = FixedTrial(self.first_params() | params)
-        with warnings.catch_warnings():
-            warnings.filterwarnings("error", message="The value .* is out of the range")
-            try:
-                self.configure(trial)
-            except (BrokenPlugin, ConfigError):
-                return
-        if trial.params not in self.beginnings:
-            self.beginnings.append(trial.params)
-            self.study.enqueue_trial(trial.params)
 
     def configure(
         self, trial: optuna.trial.BaseTrial

@@ -80,13 +80,20 @@ def begin(
     """Record a new search, its settings with some more ``facts``, and run it to its end."""
     job = replace(job, settings=with_sampler(job, entrants, dataset, observer or Silent()))
     devices = cuda_or_cpu(job.settings.device)
+    plans = search_plans(entrants, dataset, job.settings)
+    wanted = sum(len(each.first) for each in entrants)
+    entrants = [replace(each, first=plans[each.plugin.name].first) for each in entrants]
+    if left_out := wanted - sum(len(each.first) for each in entrants):
+        (observer or Silent()).notice(
+            f"{left_out} of {wanted} first configurations are left out: the plugin refuses them, "
+            "or they equal others within this space"
+        )
     settings = {
         "search": job.settings.to_dict(),
         "plugins": {entrant.plugin.name: entrant.facts for entrant in entrants},
         "place": place(job.settings, devices),
         **facts,
     }
-    plans = search_plans(entrants, dataset, settings)
     spec = describe(entrants, dataset, settings, job.budget, job.name)
     space = {name: described(plan.distributions) for name, plan in plans.items()}
     spec = replace(spec, space=space)
@@ -193,8 +200,17 @@ def fork(
         )
     settings = SearchSettings.from_dict(spec.settings["search"])
     job = Job((), Budget(trials, timeout), dataset.name, settings=settings, name=spec.name)
-    facts = {"forked_from": study, "beginnings": best_params(past, dataset.problem.objective)}
-    return begin(job, facts, dataset, entrants, recorder, observer)
+    best = best_params(past, dataset.problem.objective)
+    entrants = [replace(each, first=from_study(study, best, each)) for each in entrants]
+    return begin(job, {"forked_from": study}, dataset, entrants, recorder, observer)
+
+
+def from_study(
+    study: int, best: Mapping[str, dict[str, Any]], entrant: Entrant
+) -> tuple[Mapping[str, Any], ...]:
+    """What a fork's plugin tries right after trial 0."""
+    params = best.get(entrant.plugin.name)
+    return () if params is None else ({"params": params, "origin": f"study {study}"},)
 
 
 def best_params(past: list[PastTrial], objective: Metric) -> dict[str, dict[str, Any]]:
@@ -239,7 +255,7 @@ def with_sampler(
     if settings.sampler in ("tpe", "random", "qmc"):
         return settings  # they take any space
     looked_at = replace(settings, sampler="random")
-    plans = search_plans(entrants, dataset, {"search": looked_at.to_dict()})
+    plans = search_plans(entrants, dataset, looked_at)
     if settings.sampler != "auto":
         for name, plan in plans.items():
             check(settings.sampler, shape(plan), name)
@@ -258,29 +274,29 @@ def make_plan(entrants: list[Entrant], dataset: Dataset, settings: Mapping[str, 
     """The plan that recorded settings describe: a claim's list or a search."""
     if "list" in settings:
         return ListPlan([TrialStart(**trial) for trial in settings["list"]])
-    return joined(search_plans(entrants, dataset, settings), dataset)
+    chosen = SearchSettings.from_dict(settings["search"])
+    return joined(search_plans(entrants, dataset, chosen), dataset)
 
 
 def search_plans(
-    entrants: list[Entrant], dataset: Dataset, settings: Mapping[str, Any]
+    entrants: list[Entrant], dataset: Dataset, settings: SearchSettings
 ) -> dict[str, SearchPlan]:
-    """A search of each plugin's space, as recorded settings describe it."""
-    chosen = SearchSettings.from_dict(settings["search"])
-    parallel = worker_count(chosen, cuda_or_cpu(chosen.device)) > 1
+    """A search of each plugin's space."""
+    parallel = worker_count(settings, cuda_or_cpu(settings.device)) > 1
     plans = {
         each.plugin.name: SearchPlan(
             each.plugin,
             each.base,
             dataset.info,
-            chosen,
+            settings,
             pinned=dict(each.pinned),
             techniques=each.techniques,
             parallel=parallel,
         )
         for each in entrants
     }
-    for name, params in settings.get("beginnings", {}).items():
-        plans[name].begin_with(params)
+    for each in entrants:
+        plans[each.plugin.name].begin_with(each.first)
     return plans
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from automl import dataset_db
 from automl.core.errors import CheckpointError, ConfigError, MissingExtra
 from automl.dataset_db import query
+from automl.ui.warm import asked, warmed
 
 if TYPE_CHECKING:
     from automl.core.check import Finding
@@ -71,6 +72,8 @@ def search(  # noqa: PLR0913  all but the first two by keyword
     overrides: Sequence[str] = (),
     techniques: Sequence[str] = (),
     name: str = "",
+    warm_start: str | int | bool | None = None,
+    warm_trials: int | None = None,
     db: str | None = None,
     observer: Observer | None = None,
     **settings: Any,
@@ -80,7 +83,9 @@ def search(  # noqa: PLR0913  all but the first two by keyword
     Several plugins compete under one budget; without one, all that can learn the dataset do.
     ``data`` is a file or folder of the user's own in place of a dataset's name, read as
     ``data_options`` say (see ``own_data``). Without ``trials`` and ``timeout`` (seconds) the
-    budget is 20 trials.
+    budget is 20 trials. With ``warm_start`` the best configurations on record are tried right
+    after trial 0, up to ``warm_trials`` (4) of each plugin: those of similar datasets ("auto" or
+    True), of a study (its number) or of a dataset (its name).
 
     Raises:
         AutoMLError: for anything the caller can put right; nothing is recorded then.
@@ -101,11 +106,14 @@ def search(  # noqa: PLR0913  all but the first two by keyword
         raise ConfigError("give --data or --dataset, not both")
     if data is None and data_options:
         raise ConfigError(f"{', '.join(data_options)} describe own data: give --data FILE too")
+    warm = asked(warm_start, warm_trials)
+    notice = observer.notice if observer is not None else (lambda text: None)
     if data is not None:
-        notice = observer.notice if observer is not None else (lambda text: None)
         dataset = own_data(data, notice=notice, **(data_options or {}))
     job = Job(plugins, budget, dataset, tuple(overrides), tuple(techniques), chosen, name)
     with opened(db, observer) as store:
+        if warm is not None:
+            job = warmed(job, warm, db, notice)
         return run(job, store, observer)
 
 

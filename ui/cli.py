@@ -84,6 +84,18 @@ def search(
         Optional[list[str]],  # noqa: UP045
         typer.Option("--technique", help="Change how models are trained; repeatable."),
     ] = None,
+    warm_start: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            metavar="auto|STUDY|DATASET",
+            help="Try the best configurations on record first: of similar datasets (auto), a "
+            "study or a dataset.",
+        ),
+    ] = None,
+    warm_trials: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(help="How many of them a plugin gets at most. Default: 4."),
+    ] = None,
     sampler: Annotated[str, typer.Option(help="auto, tpe, gp, cmaes, qmc or random.")] = "tpe",
     pruner: Annotated[
         str, typer.Option(help="median, asha, hyperband, patience, extrapolation, none.")
@@ -135,6 +147,8 @@ def search(
     automl search --data table.csv --target price
 
     automl search --dataset digits --trials 30 --set selu.depth=4
+
+    automl search --plugin selu --dataset digits --warm-start auto
     """
     from automl.ui import actions, render
 
@@ -157,6 +171,8 @@ def search(
         overrides=assignments or [],
         techniques=technique or [],
         name=name,
+        warm_start=warm_start,
+        warm_trials=warm_trials,
         db=db,
         observer=render.observer(),
         sampler=sampler,
