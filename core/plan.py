@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Protocol
@@ -23,6 +24,7 @@ from automl.core.study import SearchSettings
 from automl.core.technique import Technique
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
+MISLED = 2  # first configurations that are no better than trial 0
 OPTUNA_STATES = {
     "complete": TrialState.COMPLETE,
     "pruned": TrialState.PRUNED,
@@ -75,16 +77,17 @@ class SearchPlan:
             sampler=make_sampler(settings.sampler, settings.seed, parallel),  # type: ignore[arg-type]
             pruner=make_pruner(settings.pruner, plugin.steps(base), settings.warmup),  # type: ignore[arg-type]
         )
-        self.study.enqueue_trial(first.params)
-        self.queue = [first.params]  # what the first trials are, by number
-        self.first: tuple[Mapping[str, Any], ...] = ()  # what came from elsewhere, in the queue
+        self.queue = [first.params]  # what is tried first
+        self.waiting = [first.params]  # what of it is still to be handed out
+        self.first: tuple[Mapping[str, Any], ...] = ()  # what of it came from elsewhere
         self._trials: dict[int, optuna.Trial] = {}
 
     def begin_with(self, first: Iterable[Mapping[str, Any]]) -> None:
         """Try these next after trial 0, brought into the space: ``params`` by name, ``origin``.
 
         What the plugin refuses, and what then equals an earlier one, is left out. ``first`` has
-        those that stay, as they will be tried.
+        those that stay, as they will be tried. If the first two of them are no better than trial 0
+        the others are not tried: they come from where something else is good.
         """
         for each in first:
             trial = ProjectedTrial(each["params"], self.first_params())
@@ -94,7 +97,7 @@ class SearchPlan:
                 continue
             if trial.found not in self.queue:
                 self.queue.append(trial.found)
-                self.study.enqueue_trial(trial.found)
+                self.waiting.append(trial.found)
                 self.first += ({"params": trial.found, "origin": each["origin"]},)
 
     def first_params(self) -> dict[str, Any]:
@@ -132,9 +135,9 @@ class SearchPlan:
             direction=self.study.direction, sampler=self.study.sampler, pruner=self.study.pruner
         )
         fresh.add_trials([self.frozen(trial) for trial in past])
-        for params in self.queue[len(past) :]:
-            fresh.enqueue_trial(params)
         self.study = fresh
+        given = [trial.start.params for trial in past]
+        self.waiting = [params for params in self.waiting if params not in given]
         for trial in past:
             if trial.state not in FINISHED:
                 # Optuna numbers its in-memory trials like their ids
@@ -165,6 +168,10 @@ class SearchPlan:
 
     def propose(self) -> TrialStart | None:
         """Ask Optuna; a configuration that the plugin refuses counts as a failed trial."""
+        if self.waiting and self.misled():
+            self.waiting = []
+        if self.waiting:
+            self.study.enqueue_trial(self.waiting.pop(0))
         trial = self.study.ask()
         self._trials[trial.number] = trial
         seed = derived_seed(self.seed, trial.number)
@@ -176,6 +183,19 @@ class SearchPlan:
         return TrialStart(
             trial.number, self.plugin.name, seed, dict(trial.params), config, techniques
         )
+
+    def misled(self) -> bool:
+        """Whether two of the first configurations are done, and none is better than trial 0."""
+        own, *others = self.queue
+        done = [t for t in self.study.get_trials(deepcopy=False) if t.state.is_finished()]
+        sign = 1 if self.objective.goal == "max" else -1
+        values = [
+            (sign * trial.value if trial.state is TrialState.COMPLETE else -math.inf, trial.params)
+            for trial in done
+        ]
+        start = max((value for value, params in values if params == own), default=-math.inf)
+        found = [value for value, params in values if params in others]
+        return len(found) >= MISLED and max(found) <= start
 
     def should_prune(self, number: int, report: Report) -> bool:
         """Tell Optuna the objective and ask its pruner."""
