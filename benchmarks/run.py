@@ -30,6 +30,7 @@ SCRIPTS = (
     "data_share",
     "export_latency",
     "export_targets",
+    "warm_start",
     "lemur_import",
     "lemur_queries",
 )
