@@ -31,6 +31,7 @@ SCRIPTS = (
     "data_share",
     "export_latency",
     "export_targets",
+    "warm_start",
     "lemur_import",
     "lemur_queries",
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -28,6 +29,7 @@ from automl.core.technique import Technique
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 # A trial that goes on from its checkpoint repeats steps that it had reported.
 warnings.filterwarnings("ignore", "The reported value is ignored", module="optuna")
+MISLED = 2  # first configurations that are no better than trial 0
 OPTUNA_STATES = {
     "complete": TrialState.COMPLETE,
     "pruned": TrialState.PRUNED,
@@ -88,9 +90,9 @@ class SearchPlan:
             sampler=make_sampler(settings.sampler, settings.seed, parallel),  # type: ignore[arg-type]
             pruner=make_pruner(settings.pruner, steps, settings.warmup),  # type: ignore[arg-type]
         )
-        self.beginnings = [dict(first.params)]  # proposed before any of the sampler's own
-        self.study.enqueue_trial(first.params)
-        self.first: tuple[Mapping[str, Any], ...] = ()  # beginnings from elsewhere
+        self.beginnings = [dict(first.params)]  # what is tried before the sampler proposes
+        self.waiting = [dict(first.params)]  # what of it is still to be handed out
+        self.first: tuple[Mapping[str, Any], ...] = ()  # what of it came from elsewhere
         self._trials: dict[int, optuna.Trial] = {}
         self._starts: dict[int, TrialStart] = {}
         self._replays = settings.sampler == "cmaes"
@@ -102,7 +104,8 @@ class SearchPlan:
         """Try these next after trial 0, brought into the space: ``params`` by name, ``origin``.
 
         What the plugin refuses, and what then equals an earlier one, is left out. ``first`` has
-        those that stay, as they will be tried.
+        those that stay, as they will be tried. If the first two of them are no better than trial 0
+        the others are not tried: they come from where something else is good.
         """
         for each in first:
             trial = ProjectedTrial(each["params"], self.first_params())
@@ -112,7 +115,7 @@ class SearchPlan:
                 continue
             if trial.found not in self.beginnings:
                 self.beginnings.append(trial.found)
-                self.study.enqueue_trial(trial.found)
+                self.waiting.append(trial.found)
                 self.first += ({"params": trial.found, "origin": each["origin"]},)
 
     def first_params(self) -> dict[str, Any]:
@@ -153,6 +156,8 @@ class SearchPlan:
             pruner=self.study.pruner,
         )
         self.study = fresh
+        given = [trial.start.params for trial in past]
+        self.waiting = [params for params in self.waiting if params not in given]
         for trial in past:
             self._starts[trial.start.number] = trial.start
             self.restore_rungs(trial)
@@ -163,8 +168,6 @@ class SearchPlan:
             if trial.state not in FINISHED and trial.start.number not in self.paused():
                 # Optuna numbers its in-memory trials like their ids
                 self._trials[trial.start.number] = optuna.Trial(fresh, trial.start.number)
-        for params in self.beginnings[len(past) :]:
-            fresh.enqueue_trial(params)
 
     def restore_rungs(self, past: PastTrial) -> None:
         """Let a recorded trial reach its rungs again; an unfinished one waits where it was."""
@@ -181,7 +184,7 @@ class SearchPlan:
         frozen = self.frozen(past)
         self.study.enqueue_trial(past.start.params)
         trial = self.study.ask()
-        if past.start.number >= len(self.beginnings):  # those were not the sampler's
+        if past.start.params not in self.beginnings:  # those were not the sampler's
             _ = trial.relative_params  # Optuna proposes at the first use, and none is needed here
         with suppress(ConfigError):
             self.configure(trial)
@@ -216,13 +219,17 @@ class SearchPlan:
         return {name: self.distributions[name] for name in start.params}
 
     def propose(self) -> TrialStart | None:
-        """A paused trial that may go on, else what Optuna proposes.
+        """A paused trial that may go on, else what is tried first, else what Optuna proposes.
 
         A configuration that the plugin refuses counts as a failed trial.
         """
         promoted = self.promote(final=False)
         if promoted is not None:
             return promoted
+        if self.waiting and self.misled():
+            self.waiting = []
+        if self.waiting:
+            self.study.enqueue_trial(self.waiting.pop(0))
         trial = self.study.ask()
         self._trials[trial.number] = trial
         seed = derived_seed(self.seed, trial.number)
@@ -256,6 +263,16 @@ class SearchPlan:
             return "interrupt" if self._rungs.pauses(number, report.step, value) else "continue"
         return "prune" if trial is not None and trial.should_prune() else "continue"
 
+    def misled(self) -> bool:
+        """Whether two of the first configurations are done, and none is better than trial 0."""
+        own, *others = self.beginnings
+        done = [t for t in self.study.get_trials(deepcopy=False) if t.state.is_finished()]
+        sign = 1 if self.objective.goal == "max" else -1
+        values = [(sign * known_value(trial, -sign * math.inf), trial.params) for trial in done]
+        start = max((value for value, params in values if params == own), default=-math.inf)
+        found = [value for value, params in values if params in others]
+        return len(found) >= MISLED and max(found) <= start
+
     def learn(self, end: TrialEnd) -> None:
         """Tell Optuna how it ended; an interrupted trial stays open.
 
@@ -271,6 +288,14 @@ class SearchPlan:
         value = end.value if end.state == "complete" else None
         state = TrialState.PRUNED if paused else OPTUNA_STATES[end.state]
         self.study.tell(trial, value, state=state)
+
+
+def known_value(trial: optuna.trial.FrozenTrial, otherwise: float) -> float:
+    """The value of a complete trial, the last report of a pruned one."""
+    if trial.state is TrialState.COMPLETE and trial.value is not None:
+        return trial.value
+    reports = trial.intermediate_values
+    return reports[max(reports)] if reports and trial.state is TrialState.PRUNED else otherwise
 
 
 class ListPlan:
