@@ -187,14 +187,17 @@ class SearchPlan:
     def misled(self) -> bool:
         """Whether two of the first configurations are done, and none is better than trial 0."""
         own, *others = self.queue
-        done = [t for t in self.study.get_trials(deepcopy=False) if t.state.is_finished()]
         sign = 1 if self.objective.goal == "max" else -1
-        values = [
-            (sign * trial.value if trial.state is TrialState.COMPLETE else -math.inf, trial.params)
-            for trial in done
-        ]
-        start = max((value for value, params in values if params == own), default=-math.inf)
-        found = [value for value, params in values if params in others]
+        start, found = -math.inf, []
+        for trial in self.study.get_trials(deepcopy=False):
+            if not trial.state.is_finished():
+                continue
+            complete = trial.state is TrialState.COMPLETE and trial.value is not None
+            value = sign * trial.value if complete else -math.inf  # type: ignore[operator]
+            if trial.params == own:
+                start = max(start, value)
+            elif trial.params in others:
+                found.append(value)
         return len(found) >= MISLED and max(found) <= start
 
     def should_prune(self, number: int, report: Report) -> bool:
