@@ -138,8 +138,8 @@ def main() -> None:
         details[name] = (
             f"anytime regret {got['ratio']:.2f} x cold's {got['cold']:.3f}, at the end "
             f"{got['final ratio']:.2f} +- {got['final error']:.2f} x; better in "
-            f"{got['wins']} of {len(pairs)}; difference {got['difference']:+.4f} +- {got['error']:.4f}, cold's spread over seeds "
-            f"{got['spread']:.4f}"
+            f"{got['wins']} of {len(pairs)}; difference {got['difference']:+.4f} "
+            f"+- {got['error']:.4f}, cold's spread over seeds {got['spread']:.4f}"
         )
     worst = max(ratios)
     finish(
