@@ -91,7 +91,10 @@ def test_plugins_are_listed_with_the_broken_ones(tmp_path: Path) -> None:
         (["search", "-p", "ptrnet", "-n", "-1"], "trials=-1 must be at least 1"),
         (["search", "-p", "ptrnet", "-t", "0"], "timeout=0 must be more than 0 seconds"),
         (["search", "-p", "ptrnet", "-t", "soon"], "must be a duration such as 90"),
-        (["search", "-p", "ptrnet", "--sampler", "tp"], "must be one of auto, tpe, gp, cmaes, qmc, random"),
+        (
+            ["search", "-p", "ptrnet", "--sampler", "tp"],
+            "must be one of auto, tpe, gp, cmaes, qmc, random",
+        ),
         (["search", "-p", "selu", "--warm-start", "7"], "there is no search or import 7"),
         (["search", "-p", "selu", "--warm-trials", "2"], "needs a warm start"),
         (["search", "-p", "ptrnet", "--device", "cuda"], "no CUDA device is present"),
