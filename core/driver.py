@@ -271,7 +271,7 @@ class Driver:
 
     def on_end(self, end: TrialEnd) -> None:
         """Record how a trial ended and draw the consequences."""
-        if end.number in self.plan.paused():
+        if end.state == "interrupted" and end.number in self.plan.paused():
             end = self.held[end.number] = replace(end, stopped="rung")
         self.recorder.finish_trial(self.study, end)
         self.urgent = True

@@ -279,9 +279,11 @@ class SearchPlan:
         A paused one is told as pruned at its rung, so that the sampler learns from it at once; if
         it is promoted later, its place among the others of that rung has told the sampler enough.
         """
-        paused = end.number in self.paused()
+        paused = end.state == "interrupted" and end.number in self.paused()
         if end.state == "interrupted" and not paused:
             return
+        if self._rungs is not None and not paused:
+            self._rungs.paused.pop(end.number, None)  # it failed on its way to the pause
         trial = self._trials.pop(end.number, None)
         if trial is None:
             return

@@ -158,6 +158,23 @@ def test_a_paused_trial_is_paused_after_a_resume(make_plugin, recorder, tmp_path
     assert len(done) - len(set(done)) <= 1  # the one that the clock interrupted
 
 
+def test_a_trial_that_fails_while_it_is_paused_is_not_run_again(make_plugin, recorder) -> None:
+    body = """
+    try:
+        for step in range(1, config.n + 1):
+            run.report(step, {"accuracy": config.x * step / config.n, "nll": 1.0})
+    except BaseException:
+        if config.x == 0.5:  # trial 0
+            raise RuntimeError("no room for the checkpoint")
+        raise
+    """
+    settings = replace(INLINE, pruner="asha", warmup=0.1)
+    job = Job((make_plugin(fit=body),), Budget(trials=6), overrides=("n=20",), settings=settings)
+    result = search(job, recorder)
+    assert (result.failed, result.complete + result.pruned) == (1, 5)
+    assert recorder.past(result.study)[0].state == "failed"
+
+
 def test_several_plugins_pause_side_by_side(make_plugin, recorder, tmp_path) -> None:
     settings = replace(INLINE, pruner="asha", warmup=0.1)
     plugins = tuple(
