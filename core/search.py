@@ -200,21 +200,18 @@ def fork(
         )
     settings = SearchSettings.from_dict(spec.settings["search"])
     job = Job((), Budget(trials, timeout), dataset.name, settings=settings, name=spec.name)
-    best = best_params(past, dataset.problem.objective)
-    entrants = [replace(each, first=from_study(study, best, each)) for each in entrants]
+    first = {
+        plugin: (
+            {"params": best.start.params, "origin": {"trial": f"{study}/{best.start.number}"}},
+        )
+        for plugin, best in best_trials(past, dataset.problem.objective).items()
+    }
+    entrants = [replace(each, first=first.get(each.plugin.name, ())) for each in entrants]
     return begin(job, {"forked_from": study}, dataset, entrants, recorder, observer)
 
 
-def from_study(
-    study: int, best: Mapping[str, dict[str, Any]], entrant: Entrant
-) -> tuple[Mapping[str, Any], ...]:
-    """What a fork's plugin tries right after trial 0."""
-    params = best.get(entrant.plugin.name)
-    return () if params is None else ({"params": params, "origin": f"study {study}"},)
-
-
-def best_params(past: list[PastTrial], objective: Metric) -> dict[str, dict[str, Any]]:
-    """The parameters of each plugin's best complete trial; the earlier wins a tie."""
+def best_trials(past: list[PastTrial], objective: Metric) -> dict[str, PastTrial]:
+    """Each plugin's best complete trial; the earlier wins a tie."""
     sign = 1 if objective.goal == "max" else -1
     found: dict[str, PastTrial] = {}
     for trial in past:
@@ -222,7 +219,7 @@ def best_params(past: list[PastTrial], objective: Metric) -> dict[str, dict[str,
             best = found.setdefault(trial.start.plugin, trial)
             if sign * trial.value > sign * (best.value or 0.0):
                 found[trial.start.plugin] = trial
-    return {plugin: trial.start.params for plugin, trial in found.items()}
+    return found
 
 
 def fair(job: Job, plugins: int, observer: Observer) -> SearchSettings:
