@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 
 PROBES = 24  # random configurations that show which parameters are conditional
 FEW, SOME, MANY = 12, 200, 1000  # trials
+FOR_SEVERAL = ("nsga2", "nsga3")
+FOR_ONE_SAMPLERS = ("cmaes",)
+FOR_ONE_PRUNERS = ("hyperband", "patience", "extrapolation")
+FOR_CROWDING = 3  # objectives, beyond which NSGA-II's crowding tells little (Deb and Jain 2014)
 
 
 @dataclass(frozen=True)
@@ -45,19 +49,58 @@ def shape(plan: SearchPlan) -> Shape:
     return Shape(len(found) - choices, choices, tuple(sorted(found.keys() - everywhere)))
 
 
-def suited(space: Shape, trials: int | None) -> tuple[SamplerName, str]:
-    """The sampler for a space and a budget of trials, and why in a few words."""
-    if space.conditional:
-        return "tpe", "the space is conditional"
-    if trials is not None and trials <= FEW and space.numbers > space.choices:
-        return "qmc", f"{trials} trials are too few for a model of the space"
-    if space.choices:
-        return "tpe", "the space has categorical choices"
-    if trials is not None and trials <= SOME:
-        return "gp", f"{space.numbers} numbers and no more than {SOME} trials"
-    if space.numbers > 1 and trials is not None and trials >= MANY:
-        return "cmaes", f"{space.numbers} numbers and at least {MANY:,} trials"
-    return "tpe", "the budget is neither small nor large"
+def suited(space: Shape, trials: int | None, objectives: int = 1) -> tuple[SamplerName, str]:
+    """The sampler for a space, a budget of trials and so many objectives; why in a few words."""
+    many = trials is not None and trials >= MANY
+    rules: tuple[tuple[bool, SamplerName, str], ...] = (
+        (
+            many and objectives > 1,
+            "nsga2" if objectives <= FOR_CROWDING else "nsga3",
+            f"{objectives} objectives and at least {MANY:,} trials",
+        ),
+        (bool(space.conditional), "tpe", "the space is conditional"),
+        (
+            trials is not None and trials <= FEW and space.numbers > space.choices,
+            "qmc",
+            f"{trials} trials are too few for a model of the space",
+        ),
+        (bool(space.choices), "tpe", "the space has categorical choices"),
+        (
+            trials is not None and trials <= SOME,
+            "gp",
+            f"{space.numbers} numbers and no more than {SOME} trials",
+        ),
+        (
+            many and space.numbers > 1,
+            "cmaes",
+            f"{space.numbers} numbers and at least {MANY:,} trials",
+        ),
+    )
+    default: tuple[SamplerName, str] = ("tpe", "the budget is neither small nor large")
+    return next(((name, why) for holds, name, why in rules if holds), default)
+
+
+def check_strategies(sampler: str, pruner: str, objectives: int) -> None:
+    """Refuse a sampler or pruner that cannot work with so many objectives.
+
+    Raises:
+        ConfigError: naming it, the reason and what to use.
+    """
+    if objectives == 1 and sampler in FOR_SEVERAL:
+        raise ConfigError(
+            f"sampler {sampler!r} needs several objectives, and there is one: add another with "
+            "--objective, or use --sampler tpe or auto"
+        )
+    if objectives > 1 and sampler in FOR_ONE_SAMPLERS:
+        raise ConfigError(
+            f"sampler {sampler!r} works with one objective, and there are {objectives}: use "
+            "--sampler tpe, nsga2 or auto"
+        )
+    if objectives > 1 and pruner in FOR_ONE_PRUNERS:
+        raise ConfigError(
+            f"pruner {pruner!r} works with one objective, and there are {objectives}: use "
+            "--pruner median, asha or none"
+        )
 
 
 def check(name: str, space: Shape, plugin: str) -> None:

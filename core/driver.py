@@ -15,9 +15,11 @@ from typing import Any, Literal
 
 from automl.core import checkpoint
 from automl.core.cards import Metric
+from automl.core.costs import priced
 from automl.core.discovery import catalogue
 from automl.core.errors import AutoMLError
 from automl.core.executors import Executor
+from automl.core.objectives import Objectives, Vector, knee
 from automl.core.observer import Observer, Silent
 from automl.core.plan import Plan
 from automl.core.record import (
@@ -31,7 +33,14 @@ from automl.core.record import (
     TrialStart,
 )
 from automl.core.run import Decision, Report
-from automl.core.study import Best, Budget, SearchSettings, Standing, StudyResult
+from automl.core.study import (
+    Best,
+    Budget,
+    Compromise,
+    SearchSettings,
+    Standing,
+    StudyResult,
+)
 from automl.core.trial import TrialTask
 
 FLUSH_SECONDS = 1.0  # reports of running trials become durable at least this often
@@ -48,7 +57,7 @@ class Progress:
     pruned: int = 0
     failed: int = 0
     handed_out: int = 0
-    best: tuple[int, float] | None = None
+    front: dict[int, Vector] = field(default_factory=dict)  # complete trials that none dominates
     leaders: dict[str, tuple[int, float]] = field(default_factory=dict)  # the best of each plugin
     stopping: Literal["", "interrupted", "exhausted", "failed"] = ""
     message: str = ""
@@ -60,16 +69,24 @@ class Progress:
         if state in FINISHED:
             setattr(self, state, getattr(self, state) + amount)
 
-    def consider(self, trial: TrialStart, value: float | None, metric: Metric) -> None:
-        """Keep a complete trial if it is the best so far; the earlier wins a tie."""
-        if value is None:
+    def consider(self, trial: TrialStart, vector: Vector | None) -> None:
+        """Keep a complete trial if no other is as good in every objective; the earlier wins ties.
+
+        Of one objective that is the best trial. ``leaders`` go by the first objective.
+        """
+        if vector is None:
             return
-        sign = 1 if metric.goal == "max" else -1
         leader = self.leaders.get(trial.plugin)
-        if leader is None or sign * value > sign * leader[1]:
-            self.leaders[trial.plugin] = (trial.number, value)
-        if self.best is None or sign * value > sign * self.best[1]:
-            self.best = (trial.number, value)
+        if leader is None or vector[0] < leader[1]:
+            self.leaders[trial.plugin] = (trial.number, vector[0])
+        if not any(no_worse(other, vector) for other in self.front.values()):
+            kept = {n: other for n, other in self.front.items() if not no_worse(vector, other)}
+            self.front = kept | {trial.number: vector}
+
+
+def no_worse(one: Vector, other: Vector) -> bool:
+    """Whether a vector is as good as another in every objective, or better."""
+    return all(a <= b for a, b in zip(one, other, strict=True))
 
 
 class Driver:
@@ -89,8 +106,10 @@ class Driver:
         self.observer: Observer = observer or Silent()
         self.settings = SearchSettings.from_dict(spec.settings["search"])
         self.budget = Budget(spec.trials, spec.timeout)
-        name, goal, unit = spec.metrics[0]
-        self.metric = Metric(name, goal, unit)  # type: ignore[arg-type]
+        metrics = (Metric(*metric) for metric in spec.metrics)  # type: ignore[arg-type]
+        self.objectives = Objectives(tuple(metrics)[: len(spec.objectives)])
+        self.metric = self.objectives.first
+        self.priced = priced(self.settings, self.objectives)
         self.progress = Progress()
         self.starts: dict[int, TrialStart] = {}
         self.queue: list[TrialStart] = []  # interrupted trials, to be continued first
@@ -116,14 +135,14 @@ class Driver:
             if trial.state in FINISHED:
                 self.progress.count(trial.state)
                 if trial.state == "complete":
-                    self.progress.consider(trial.start, trial.value, self.metric)
+                    self.progress.consider(trial.start, self.objectives.vector(trial.scores))
             elif trial.start.number in self.plan.paused():
                 self.held[trial.start.number] = TrialEnd(
                     trial.start.number,
                     "interrupted",
                     stopped="rung",
                     value=trial.value,
-                    scores={self.metric.name: trial.reports[max(trial.reports)]},
+                    scores=trial.scores | trial.reports[max(trial.reports)],
                     step=max(trial.reports),
                     seconds=trial.seconds,
                 )
@@ -164,6 +183,7 @@ class Driver:
             self.progress.message,
             self.spec.info["facts"].get("baselines", {}),
             self.standings(),
+            self.front(),
         )
         number = best.trial if best else None
         self.recorder.close_study(
@@ -189,7 +209,7 @@ class Driver:
         for number in self.executor.running():
             self.recorder.finish_trial(self.study, TrialEnd(number, "interrupted"))
         seconds = self.spent + time.monotonic() - self.started
-        best = self.progress.best[0] if self.progress.best else None
+        best = self.chosen()
         # The first error is the one to tell, also when the database is what failed.
         try:
             self.recorder.close_study(self.study, state, best, seconds, str(error))
@@ -248,7 +268,8 @@ class Driver:
             device=self.executor.devices[0],
             amp=self.settings.amp,  # type: ignore[arg-type]
             compile=self.settings.compile,
-            max_parameters=self.settings.max_parameters,
+            objective=self.metric.name,
+            **self.priced,
             evaluate=tuple((name, "test") for name in evaluate),
             probes=tuple(self.spec.settings.get("probes", {}).get(trial.label, ())),
         )
@@ -283,9 +304,9 @@ class Driver:
             checkpoint.discard(task.checkpoint)
             checkpoint.discard(task.weights)
         if end.state == "complete":
-            self.progress.consider(self.starts[end.number], end.value, self.metric)
+            self.progress.consider(self.starts[end.number], self.objectives.vector(end.scores))
         self.watch_failures(end)
-        best = self.progress.best[0] if self.progress.best else None
+        best = end.number if end.number in self.progress.front else self.chosen()
         self.observer.trial_ended(end, best)
         trial = {
             "number": end.number,
@@ -390,21 +411,42 @@ class Driver:
         return next((e.scores for e in evaluations if e.dataset == self.spec.dataset), {})
 
     def best(self) -> Best | None:
-        """The best complete trial so far."""
-        if self.progress.best is None:
+        """The best complete trial so far, of several objectives the knee of the front."""
+        number = self.chosen()
+        if number is None:
             return None
-        number, value = self.progress.best
-        start = self.starts[number]
-        return Best(number, start.plugin, value, self.metric.name, start.config)
+        start, value = self.starts[number], self.values(self.progress.front[number])
+        name = self.metric.name
+        return Best(number, start.plugin, value[name], name, start.config)
+
+    def chosen(self) -> int | None:
+        """The number of the best complete trial so far."""
+        numbers = list(self.progress.front)
+        if not numbers:
+            return None
+        return numbers[knee(list(self.progress.front.values()), self.objectives.weights)]
+
+    def values(self, vector: Vector) -> dict[str, float]:
+        """A vector of objectives by name, as they were measured."""
+        metrics = zip(self.objectives.metrics, vector, strict=True)
+        return {m.name: -value if m.goal == "max" else value for m, value in metrics}
+
+    def front(self) -> tuple[Compromise, ...]:
+        """The models that no other one dominates, by the first objective; none of one objective."""
+        if len(self.objectives.metrics) == 1:
+            return ()
+        found = sorted(self.progress.front.items(), key=lambda item: item[1])
+        return tuple(Compromise(n, self.starts[n].plugin, self.values(v)) for n, v in found)
 
     def standings(self) -> tuple[Standing, ...]:
         """The plugins with what they made of their trials, the best first."""
         had = Counter(start.plugin for start in self.starts.values())
         found = []
-        for plugin in self.spec.plugins:
-            trial, value = self.progress.leaders.get(plugin.name, (None, None))
-            found.append(Standing(plugin.name, had[plugin.name], trial, value))
         sign = -1 if self.metric.goal == "max" else 1
+        for plugin in self.spec.plugins:
+            trial, cost = self.progress.leaders.get(plugin.name, (None, None))
+            value = None if cost is None else sign * cost
+            found.append(Standing(plugin.name, had[plugin.name], trial, value))
         worst = float("inf")
         return tuple(sorted(found, key=lambda s: worst if s.value is None else sign * s.value))
 

@@ -10,18 +10,20 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 import optuna
+from optuna.study import StudyDirection
 from optuna.trial import FixedTrial, TrialState, create_trial
 
 from automl.core.cards import TechniqueCard
 from automl.core.data import DataInfo
 from automl.core.discovery import catalogue
 from automl.core.errors import BrokenPlugin, ConfigError
+from automl.core.objectives import Objectives
 from automl.core.plugin import Plugin
 from automl.core.projection import ProjectedTrial
-from automl.core.pruning import Rungs, make_pruner
+from automl.core.pruning import Halves, Rungs, make_pruner
 from automl.core.record import FINISHED, PastTrial, TrialEnd, TrialStart
 from automl.core.run import Decision, Report
-from automl.core.sampling import derived_seed, make_sampler, pin
+from automl.core.sampling import REPLAYED, derived_seed, make_sampler, pin
 from automl.core.settings import Settings
 from automl.core.study import SearchSettings
 from automl.core.technique import Technique
@@ -64,19 +66,22 @@ class Plan(Protocol):
 class SearchPlan:
     """Optuna's ask and tell over a plugin's space, in memory. Trial 0 is the paper's setting."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  what a study has on record of one plugin's search
         self,
         plugin: Plugin[Any, Any],
         base: Settings,
         info: DataInfo,
         settings: SearchSettings,
+        objectives: Objectives,
+        *,
         pinned: dict[str, Any],
         techniques: tuple[str, ...],
         parallel: bool,
     ) -> None:
         self.plugin, self.base, self.info = plugin, base, info
         self.seed, self.pinned = settings.seed, pinned
-        self.objective = info.problem.objective
+        self.objectives = objectives
+        self.several = len(objectives.metrics) > 1
         self.techniques: dict[str, type[Technique]] = {
             name: catalogue().card(TechniqueCard, name).load() for name in techniques
         }
@@ -84,21 +89,22 @@ class SearchPlan:
         self.configure(first)
         self.distributions = dict(first.distributions)
         steps = plugin.steps(base)
+        earliest = max(1, round(steps * settings.warmup))
         self.study = optuna.create_study(
             study_name="search",  # hyperband chooses a trial's bracket by it
-            direction="maximize" if self.objective.goal == "max" else "minimize",
+            directions=objectives.directions,
             sampler=make_sampler(settings.sampler, settings.seed, parallel),  # type: ignore[arg-type]
-            pruner=make_pruner(settings.pruner, steps, settings.warmup),  # type: ignore[arg-type]
+            pruner=make_pruner(settings.pruner, steps, earliest),  # type: ignore[arg-type]
         )
         self.beginnings = [dict(first.params)]  # what is tried before the sampler proposes
         self.waiting = [dict(first.params)]  # what of it is still to be handed out
         self.first: tuple[Mapping[str, Any], ...] = ()  # what of it came from elsewhere
         self._trials: dict[int, optuna.Trial] = {}
         self._starts: dict[int, TrialStart] = {}
-        self._replays = settings.sampler == "cmaes"
-        sign = 1.0 if self.objective.goal == "max" else -1.0
-        lowest = max(1, round(steps * settings.warmup))
-        self._rungs = Rungs(lowest, steps, sign) if settings.pruner == "asha" else None
+        self._replays = settings.sampler in REPLAYED
+        self._rungs = Rungs(earliest, steps) if settings.pruner == "asha" else None
+        halves = self.several and settings.pruner == "median"
+        self._halves = Halves(earliest) if halves else None
 
     def begin_with(self, first: Iterable[Mapping[str, Any]]) -> None:
         """Try these next after trial 0, brought into the space: ``params`` by name, ``origin``.
@@ -151,7 +157,7 @@ class SearchPlan:
             return
         fresh = optuna.create_study(
             study_name=self.study.study_name,
-            direction=self.study.direction,
+            directions=self.study.directions,
             sampler=self.study.sampler,
             pruner=self.study.pruner,
         )
@@ -160,7 +166,7 @@ class SearchPlan:
         self.waiting = [params for params in self.waiting if params not in given]
         for trial in past:
             self._starts[trial.start.number] = trial.start
-            self.restore_rungs(trial)
+            self.restore_pruning(trial)
             if self._replays:
                 self.tell_again(trial)
             else:
@@ -169,15 +175,20 @@ class SearchPlan:
                 # Optuna numbers its in-memory trials like their ids
                 self._trials[trial.start.number] = optuna.Trial(fresh, trial.start.number)
 
-    def restore_rungs(self, past: PastTrial) -> None:
-        """Let a recorded trial reach its rungs again; an unfinished one waits where it was."""
-        if self._rungs is None:
-            return
+    def restore_pruning(self, past: PastTrial) -> None:
+        """Let a recorded trial report again; an unfinished one waits at the rung where it was."""
         number = past.start.number
-        for step, value in sorted(past.reports.items()):
-            self._rungs.reach(number, step, value)
-        if past.state not in FINISHED and self._rungs.passed.get(number):
-            self._rungs.paused[number] = self._rungs.passed[number] - 1
+        for step, scores in sorted(past.reports.items()):
+            vector = self.objectives.vector(past.scores | scores)
+            if vector is not None and self._rungs is not None:
+                self._rungs.reach(number, step, vector)
+            if vector is not None and self._halves is not None:
+                self._halves.report(number, step, vector)
+        if self._halves is not None and past.state == "complete":
+            self._halves.done.add(number)
+        reached = 0 if self._rungs is None else self._rungs.passed.get(number, 0)
+        if self._rungs is not None and past.state not in FINISHED and reached:
+            self._rungs.paused[number] = reached - 1
 
     def tell_again(self, past: PastTrial) -> None:
         """Have the sampler propose a recorded trial's parameters again, and tell its end."""
@@ -188,25 +199,35 @@ class SearchPlan:
             _ = trial.relative_params  # Optuna proposes at the first use, and none is needed here
         with suppress(ConfigError):
             self.configure(trial)
-        for step, value in past.reports.items():
+        for step, value in frozen.intermediate_values.items():
             trial.report(value, step)
         if frozen.state is not TrialState.RUNNING:
-            self.study.tell(trial, frozen.value, state=frozen.state)
+            self.study.tell(trial, frozen.values, state=frozen.state)
 
     def frozen(self, past: PastTrial) -> optuna.trial.FrozenTrial:
         """A recorded trial as Optuna's samplers and pruners see it."""
         state = OPTUNA_STATES[past.state]
         if past.start.number in self.paused():
             state = TrialState.PRUNED
-        if past.state == "complete" and past.value is None:
+        values = self.values(past.value, past.scores)
+        if state is TrialState.COMPLETE and values is None:
             state = TrialState.FAIL
+        first = self.objectives.first.name
+        curve = {step: scores[first] for step, scores in past.reports.items() if first in scores}
         return create_trial(
             state=state,
-            value=past.value if state is TrialState.COMPLETE else None,
+            values=values if state is TrialState.COMPLETE else None,
             params=past.start.params,
             distributions=self.known_distributions(past.start),
-            intermediate_values=past.reports,
+            intermediate_values={} if self.several else curve,
         )
+
+    def values(self, first: float | None, scores: Mapping[str, float]) -> list[float] | None:
+        """What Optuna is told of a complete trial; ``None`` if an objective is not a number."""
+        if not self.several:
+            return None if first is None or math.isnan(first) else [first]
+        known = self.objectives.vector(scores) is not None
+        return [scores[name] for name in self.objectives.names] if known else None
 
     def known_distributions(
         self, start: TrialStart
@@ -254,24 +275,32 @@ class SearchPlan:
         return set() if self._rungs is None else set(self._rungs.paused)
 
     def judge(self, number: int, report: Report) -> Decision:
-        """Ask the rungs, or Optuna's pruner."""
-        value = report.scores[self.objective.name]
+        """Ask the rungs, the fronts or Optuna's pruner."""
         trial = self._trials.get(number)  # one that was paused before is Optuna's no more
-        if trial is not None:
-            trial.report(value, report.step)
+        if trial is not None and not self.several:
+            trial.report(report.scores[self.objectives.first.name], report.step)
+        vector = self.objectives.vector(report.scores | report.costs)
         if self._rungs is not None:
-            return "interrupt" if self._rungs.pauses(number, report.step, value) else "continue"
-        return "prune" if trial is not None and trial.should_prune() else "continue"
+            pauses = vector is not None and self._rungs.pauses(number, report.step, vector)
+            return "interrupt" if pauses else "continue"
+        if self._halves is not None and vector is not None:
+            self._halves.report(number, report.step, vector)
+            return "prune" if self._halves.prunes(number, report.step) else "continue"
+        pruned = trial is not None and not self.several and trial.should_prune()
+        return "prune" if pruned else "continue"
 
     def misled(self) -> bool:
-        """Whether two of the first configurations are done, and none is better than trial 0."""
+        """Whether two of the first configurations are done, and none beats trial 0 in anything."""
         own, *others = self.beginnings
         done = [t for t in self.study.get_trials(deepcopy=False) if t.state.is_finished()]
-        sign = 1 if self.objective.goal == "max" else -1
-        values = [(sign * known_value(trial, -sign * math.inf), trial.params) for trial in done]
-        start = max((value for value, params in values if params == own), default=-math.inf)
-        found = [value for value, params in values if params in others]
-        return len(found) >= MISLED and max(found) <= start
+        found = [known_values(trial) for trial in done if trial.params in others]
+        start = next((known_values(trial) for trial in done if trial.params == own), None)
+        signs = [1 if goal == StudyDirection.MINIMIZE else -1 for goal in self.study.directions]
+        return len(found) >= MISLED and not any(
+            start is None or any(s * a < s * b for s, a, b in zip(signs, each, start, strict=True))
+            for each in found
+            if each is not None
+        )
 
     def learn(self, end: TrialEnd) -> None:
         """Tell Optuna how it ended; an interrupted trial stays open.
@@ -284,20 +313,24 @@ class SearchPlan:
             return
         if self._rungs is not None and not paused:
             self._rungs.paused.pop(end.number, None)  # it failed on its way to the pause
+        if self._halves is not None and end.state == "complete":
+            self._halves.done.add(end.number)
         trial = self._trials.pop(end.number, None)
         if trial is None:
             return
-        value = end.value if end.state == "complete" else None
+        values = self.values(end.value, end.scores) if end.state == "complete" else None
         state = TrialState.PRUNED if paused else OPTUNA_STATES[end.state]
-        self.study.tell(trial, value, state=state)
+        if state is TrialState.COMPLETE and values is None:
+            state = TrialState.FAIL
+        self.study.tell(trial, values, state=state)
 
 
-def known_value(trial: optuna.trial.FrozenTrial, otherwise: float) -> float:
-    """The value of a complete trial, the last report of a pruned one."""
-    if trial.state is TrialState.COMPLETE and trial.value is not None:
-        return trial.value
+def known_values(trial: optuna.trial.FrozenTrial) -> list[float] | None:
+    """The values of a complete trial, the last report of a pruned one."""
+    if trial.state is TrialState.COMPLETE:
+        return list(trial.values)
     reports = trial.intermediate_values
-    return reports[max(reports)] if reports and trial.state is TrialState.PRUNED else otherwise
+    return [reports[max(reports)]] if reports and trial.state is TrialState.PRUNED else None
 
 
 class ListPlan:

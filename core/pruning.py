@@ -10,6 +10,8 @@ import optuna
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from automl.core.objectives import Vector, order, ranks
+
 PrunerName = Literal["none", "median", "asha", "hyperband", "patience", "extrapolation"]
 PRUNERS: tuple[PrunerName, ...] = (
     "median", "asha", "hyperband", "patience", "extrapolation", "none",
@@ -22,12 +24,11 @@ DECAYS = np.linspace(0.1, 2.0, 20)  # exponents that are tried
 DOUBT = 2.0  # standard deviations that a forecast may be wrong by
 
 
-def make_pruner(name: PrunerName, steps: int, warmup: float) -> optuna.pruners.BasePruner:
-    """The pruner of that name; no trial is pruned before ``warmup`` (a share) of its steps.
+def make_pruner(name: PrunerName, steps: int, first: int) -> optuna.pruners.BasePruner:
+    """The pruner of that name for one objective; no trial is pruned before step ``first``.
 
-    ``asha`` pauses instead of pruning: see ``Rungs``.
+    ``asha`` pauses instead of pruning: see ``Rungs``. For several objectives see ``Halves``.
     """
-    first = max(1, round(steps * warmup))
     median = optuna.pruners.MedianPruner(n_startup_trials=STARTUP, n_warmup_steps=first)
     if name == "median":
         return median
@@ -80,36 +81,63 @@ def power_law(steps: np.ndarray, values: np.ndarray, last: float) -> tuple[float
     return found[1], float(np.sqrt(found[0] / max(1, len(steps) - 2)))
 
 
+class Halves:
+    """The median rule for several objectives: prunes a trial of the worse half of the fronts.
+
+    Optuna prunes by one number only. Here the trials that reached a step are put in fronts by what
+    they reported there, and one goes on unless more than half of the others are on better fronts.
+    As with the median, what a trial had best in each objective so far speaks for it.
+    """
+
+    def __init__(self, first: int) -> None:
+        self.first = first
+        self.curves: dict[int, dict[int, Vector]] = {}  # trial -> step -> objectives
+        self.done: set[int] = set()  # the trials that ended
+
+    def report(self, number: int, step: int, vector: Vector) -> None:
+        """Note what a trial has reached."""
+        self.curves.setdefault(number, {})[step] = vector
+
+    def prunes(self, number: int, step: int) -> bool:
+        """Whether a trial is stopped at the step that it has just reported."""
+        others = [self.curves[n][step] for n in self.done if step in self.curves.get(n, {})]
+        if step < self.first or len(others) < STARTUP or step not in self.curves.get(number, {}):
+            return False
+        best = tuple(map(min, *self.curves[number].values(), self.curves[number][step]))
+        fronts = ranks([best, *others])
+        return int((fronts[1:] < fronts[0]).sum()) * 2 > len(others)
+
+
 class Rungs:
     """Asynchronous successive halving by promotion (Li et al. 2020): trials are paused at rungs.
 
     A trial that is not among the best third of those that reached its rung is paused there, and
     goes on from its checkpoint as soon as it is: nothing that later proves good was thrown away.
+    Of several objectives the better fronts come first (Schmucker et al. 2021).
     """
 
-    def __init__(self, first: int, steps: int, sign: float) -> None:
-        self.sign = sign
+    def __init__(self, first: int, steps: int) -> None:
         self.levels: list[int] = []
         while first < steps:
             self.levels.append(first)
             first *= REDUCTION
-        self.scores: list[dict[int, float]] = [{} for _ in self.levels]
+        self.scores: list[dict[int, Vector]] = [{} for _ in self.levels]
         self.passed: dict[int, int] = {}  # trial -> rungs that it has reached
         self.paused: dict[int, int] = {}  # trial -> rung that it waits at
 
-    def reach(self, number: int, step: int, value: float) -> int | None:
+    def reach(self, number: int, step: int, vector: Vector) -> int | None:
         """Note a report; the rung that the trial has just reached, if it has."""
         before = self.passed.get(number, 0)
         rung = before
         while rung < len(self.levels) and step >= self.levels[rung]:
-            self.scores[rung][number] = self.sign * value
+            self.scores[rung][number] = vector
             rung += 1
         self.passed[number] = rung
         return rung - 1 if rung > before else None
 
-    def pauses(self, number: int, step: int, value: float) -> bool:
+    def pauses(self, number: int, step: int, vector: Vector) -> bool:
         """Note a report and say whether the trial has to wait at the rung that it reached."""
-        rung = self.reach(number, step, value)
+        rung = self.reach(number, step, vector)
         if rung is None or number in self.best(rung):
             return False
         self.paused[number] = rung
@@ -117,8 +145,12 @@ class Rungs:
 
     def best(self, rung: int) -> list[int]:
         """The best third of the trials that reached a rung, the best first."""
-        scores = self.scores[rung]
-        return sorted(scores, key=lambda number: -scores[number])[: len(scores) // REDUCTION]
+        return self.placed(rung)[: len(self.scores[rung]) // REDUCTION]
+
+    def placed(self, rung: int) -> list[int]:
+        """The trials that reached a rung, the best first."""
+        numbers = list(self.scores[rung])
+        return [numbers[index] for index in order(list(self.scores[rung].values()))]
 
     def promote(self, final: bool) -> int | None:
         """A paused trial that goes on, from the highest rung that has one.
@@ -134,8 +166,7 @@ class Rungs:
         if not final or not self.paused or self.through():
             return None
         top = max(self.paused.values())
-        waiting = [number for number, rung in self.paused.items() if rung == top]
-        chosen = max(waiting, key=lambda number: self.scores[top][number])
+        chosen = next(n for n in self.placed(top) if self.paused.get(n) == top)
         del self.paused[chosen]
         return chosen
 

@@ -60,13 +60,19 @@ class StudySpec:
     plugins: tuple[PluginRecord, ...]  # those that compete, by name; one for a claim
     dataset: str
     info: dict[str, Any]  # DataInfo.to_dict()
-    metrics: tuple[tuple[str, str, str], ...]  # (name, goal, unit); the first is the objective
+    metrics: tuple[tuple[str, str, str], ...]  # (name, goal, unit); the objectives come first
     space: dict[str, Any]  # plugin -> parameter -> Optuna distribution as JSON
     settings: dict[str, Any]  # search, plugins (see core.search); of claims: evaluate, probes, list
     environment: dict[str, Any]
     trials: int | None  # budget; None: unlimited
     timeout: float | None  # seconds; None: unlimited
     seed: int
+
+    @property
+    def objectives(self) -> tuple[str, ...]:
+        """The names of the objectives; older studies have the first metric alone."""
+        chosen = self.settings.get("search", {}).get("objectives", "")
+        return tuple(chosen.split(",")) if chosen else (self.metrics[0][0],)
 
     @property
     def plugin(self) -> str:
@@ -89,7 +95,10 @@ class TrialStart:
 
 @dataclass(frozen=True)
 class TrialEnd:
-    """How a trial ended. ``value`` is the objective of its last report."""
+    """How a trial ended. ``value`` is the first objective of its last report.
+
+    ``scores`` are that report's, with the costs of the model as far as they were measured.
+    """
 
     number: int
     state: TrialState
@@ -103,8 +112,8 @@ class TrialEnd:
     weights_sha256: str = ""
     evaluations: tuple[Evaluation, ...] = ()
     failure: Failure | None = None
-    # "budget": the model so far was kept when time ran out; "size": too large; "rung": it waits
-    # until it is among the best there, or the search ends without it
+    # "budget": the model so far was kept when time ran out; "size", "latency": more than the
+    # search allows; "rung": it waits until it is among the best there, or the search ends before
     stopped: str = ""
 
 
@@ -116,7 +125,8 @@ class PastTrial:
     state: TrialState
     value: float | None
     seconds: float
-    reports: dict[int, float] = field(default_factory=dict)  # step -> objective
+    reports: dict[int, Scores] = field(default_factory=dict)  # step -> objective -> value
+    scores: Scores = field(default_factory=dict)  # as in ``TrialEnd``
     evaluations: tuple[Evaluation, ...] = ()
 
 

@@ -34,11 +34,16 @@ class Stop(Exception):  # control flow, not an error
 
 @dataclass(frozen=True)
 class Report:
-    """Scores at a step: validation metrics, and whatever the fit tells of its training."""
+    """Scores at a step: validation metrics, and whatever the fit tells of its training.
+
+    ``costs`` are what the trial's model costs where it is to run (see ``objectives.COSTS``); the
+    engine adds them.
+    """
 
     step: int
     scores: Scores
     train: Scores = field(default_factory=dict)
+    costs: Scores = field(default_factory=dict)
 
 
 class Best:

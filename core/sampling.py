@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import warnings
+from collections.abc import Callable
 from typing import Any, Literal, cast
 
 import optuna
 from optuna.trial import BaseTrial, FrozenTrial
 
-SamplerName = Literal["tpe", "gp", "cmaes", "qmc", "random"]
+SamplerName = Literal["tpe", "gp", "cmaes", "nsga2", "nsga3", "qmc", "random"]
 SAMPLERS: tuple[SamplerName | Literal["auto"], ...] = (
-    "auto", "tpe", "gp", "cmaes", "qmc", "random",
+    "auto", "tpe", "gp", "cmaes", "nsga2", "nsga3", "qmc", "random",
 )  # fmt: skip
+POPULATION = 20  # of a generation; Optuna's 50 would leave most searches at random
+REPLAYED = ("cmaes", "nsga2", "nsga3")  # keep their state in Optuna's trials as they are asked
 
 
 def derived_seed(seed: int, *what: object) -> int:
@@ -90,6 +93,34 @@ class SeededCmaEsSampler(optuna.samplers.CmaEsSampler):
         super().before_trial(study, trial)
 
 
+class SeededNSGAIISampler(optuna.samplers.NSGAIISampler):
+    """NSGA-II (Deb et al. 2002) whose stream depends only on the study's seed and the number."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__(seed=seed, population_size=POPULATION)
+        self._study_seed = seed
+
+    def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
+        """Reseed for this trial."""
+        reseed(self, derived_seed(self._study_seed, "nsga2", trial.number))
+        super().before_trial(study, trial)
+
+
+class SeededNSGAIIISampler(optuna.samplers.NSGAIIISampler):
+    """NSGA-III (Deb and Jain 2014) whose stream depends only on the study's seed and the number."""
+
+    def __init__(self, seed: int) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            super().__init__(seed=seed, population_size=POPULATION)
+        self._study_seed = seed
+
+    def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
+        """Reseed for this trial."""
+        reseed(self, derived_seed(self._study_seed, "nsga3", trial.number))
+        super().before_trial(study, trial)
+
+
 class NumberedQMCSampler(optuna.samplers.QMCSampler):
     """Quasi-random search whose point is chosen by the trial's number: parallel and resumable.
 
@@ -129,17 +160,19 @@ def reseed(sampler: Any, seed: int) -> None:
             getattr(sampler, name)._rng.rng.seed(seed ^ 0x5EED)
 
 
+SEEDED: dict[str, Callable[[int], optuna.samplers.BaseSampler]] = {
+    "gp": SeededGPSampler,
+    "cmaes": SeededCmaEsSampler,
+    "nsga2": SeededNSGAIISampler,
+    "nsga3": SeededNSGAIIISampler,
+    "qmc": NumberedQMCSampler,
+    "random": SeededRandomSampler,
+}
+
+
 def make_sampler(name: SamplerName, seed: int, parallel: bool) -> optuna.samplers.BaseSampler:
     """The sampler of that name; ``parallel`` lets TPE account for trials still running."""
-    if name == "tpe":
-        return SeededTPESampler(seed, parallel)
-    if name == "gp":
-        return SeededGPSampler(seed)
-    if name == "cmaes":
-        return SeededCmaEsSampler(seed)
-    if name == "random":
-        return SeededRandomSampler(seed)
-    return NumberedQMCSampler(seed)
+    return SeededTPESampler(seed, parallel) if name == "tpe" else SEEDED[name](seed)
 
 
 class PinnedTrial:

@@ -14,9 +14,9 @@ import psutil
 import torch
 from optuna.distributions import BaseDistribution, distribution_to_json
 
-from automl.core import checkpoint
+from automl.core import checkpoint, costs
 from automl.core.cards import Metric
-from automl.core.choosing import check, shape, suited
+from automl.core.choosing import check, check_strategies, shape, suited
 from automl.core.data import Dataset
 from automl.core.driver import Driver
 from automl.core.entrants import (
@@ -30,6 +30,7 @@ from automl.core.entrants import (
 )
 from automl.core.errors import StudyError
 from automl.core.executors import Executor, InlineExecutor, ProcessExecutor, cuda_or_cpu
+from automl.core.objectives import Objectives
 from automl.core.observer import Observer, Silent
 from automl.core.plan import ListPlan, Plan, SearchPlan
 from automl.core.provenance import environment
@@ -78,6 +79,7 @@ def begin(
     observer: Observer | None,
 ) -> StudyResult:
     """Record a new search, its settings with some more ``facts``, and run it to its end."""
+    job = replace(job, settings=with_objectives(job.settings, dataset))
     job = replace(job, settings=with_sampler(job, entrants, dataset, observer or Silent()))
     devices = cuda_or_cpu(job.settings.device)
     plans = search_plans(entrants, dataset, job.settings)
@@ -104,7 +106,9 @@ def begin(
             "the changed code and what was left of the budget, which tries the other's best "
             "configuration early."
         )
-    return drive(study, spec, joined(plans, dataset), recorder, observer, devices)
+    return drive(
+        study, spec, joined(plans, aims(dataset, job.settings)), recorder, observer, devices
+    )
 
 
 def run_list(job: ListJob, recorder: Recorder, observer: Observer | None = None) -> StudyResult:
@@ -204,7 +208,7 @@ def fork(
         plugin: (
             {"params": best.start.params, "origin": {"trial": f"{study}/{best.start.number}"}},
         )
-        for plugin, best in best_trials(past, dataset.problem.objective).items()
+        for plugin, best in best_trials(past, aims(dataset, settings).first).items()
     }
     entrants = [replace(each, first=first.get(each.plugin.name, ())) for each in entrants]
     return begin(job, {"forked_from": study}, dataset, entrants, recorder, observer)
@@ -240,6 +244,25 @@ def fair(job: Job, plugins: int, observer: Observer) -> SearchSettings:
     return replace(settings, turn=share)
 
 
+def aims(dataset: Dataset, settings: SearchSettings) -> Objectives:
+    """What a search improves on a dataset."""
+    return Objectives.choose(dataset.problem, settings.objective_names)
+
+
+def with_objectives(settings: SearchSettings, dataset: Dataset) -> SearchSettings:
+    """The settings with their objectives in order, if nothing of them contradicts the rest.
+
+    Raises:
+        ConfigError: if an objective does not exist or cannot be measured, or the sampler or the
+            pruner cannot work with them.
+    """
+    objectives = aims(dataset, settings)
+    check_strategies(settings.sampler, settings.pruner, len(objectives.metrics))
+    costs.check(settings, objectives)
+    names = ",".join(objectives.names) if settings.objectives else ""
+    return replace(settings, objectives=names)
+
+
 def with_sampler(
     job: Job, entrants: list[Entrant], dataset: Dataset, observer: Observer
 ) -> SearchSettings:
@@ -249,8 +272,8 @@ def with_sampler(
         ConfigError: if the sampler cannot search a plugin's space.
     """
     settings = job.settings
-    if settings.sampler in ("tpe", "random", "qmc"):
-        return settings  # they take any space
+    if settings.sampler not in ("auto", "gp", "cmaes"):
+        return settings  # the others take any space
     looked_at = replace(settings, sampler="random")
     plans = search_plans(entrants, dataset, looked_at)
     if settings.sampler != "auto":
@@ -259,7 +282,8 @@ def with_sampler(
         return settings
     chosen, why = "tpe", "several plugins compete, each in a space of its own"
     if len(plans) == 1:
-        chosen, why = suited(shape(next(iter(plans.values()))), job.budget.trials)
+        objectives = len(aims(dataset, settings).metrics)
+        chosen, why = suited(shape(next(iter(plans.values()))), job.budget.trials, objectives)
     observer.notice(f"sampler {chosen}: {why}")
     return replace(settings, sampler=chosen)
 
@@ -272,7 +296,7 @@ def make_plan(entrants: list[Entrant], dataset: Dataset, settings: Mapping[str, 
     if "list" in settings:
         return ListPlan([TrialStart(**trial) for trial in settings["list"]])
     chosen = SearchSettings.from_dict(settings["search"])
-    return joined(search_plans(entrants, dataset, chosen), dataset)
+    return joined(search_plans(entrants, dataset, chosen), aims(dataset, chosen))
 
 
 def search_plans(
@@ -286,6 +310,7 @@ def search_plans(
             each.base,
             dataset.info,
             settings,
+            aims(dataset, settings),
             pinned=dict(each.pinned),
             techniques=each.techniques,
             parallel=parallel,
@@ -297,10 +322,10 @@ def search_plans(
     return plans
 
 
-def joined(plans: Mapping[str, SearchPlan], dataset: Dataset) -> Plan:
+def joined(plans: Mapping[str, SearchPlan], objectives: Objectives) -> Plan:
     """The only search, or the tournament of several."""
     if len(plans) > 1:
-        return TournamentPlan(plans, dataset.problem.objective)
+        return TournamentPlan(plans, objectives)
     return next(iter(plans.values()))
 
 
@@ -319,6 +344,8 @@ def describe(
     """Everything that is recorded of a study before its first trial."""
     cards = [each.plugin.card for each in entrants]
     names = ", ".join(card.name for card in cards)
+    objectives = aims(dataset, SearchSettings.from_dict(settings["search"])).metrics
+    metrics = (*objectives, *(m for m in dataset.problem.metrics if m not in objectives))
     who = names if len(cards) <= NAMED else f"{len(cards)} plugins"
     return StudySpec(
         name=name or f"{who} on {dataset.name}",
@@ -329,7 +356,7 @@ def describe(
         ),
         dataset=dataset.name,
         info=dataset.info.to_dict(),
-        metrics=tuple((m.name, m.goal, m.unit) for m in dataset.problem.metrics),
+        metrics=tuple((metric.name, metric.goal, metric.unit) for metric in metrics),
         space={},
         settings=settings,
         environment=environment(),

@@ -37,11 +37,32 @@ class SearchSettings(Settings):
         600.0, low=0, unit="seconds", doc="longest silence between two reports; 0: none"
     )
     memory_mb: int = setting(0, low=0, unit="MB", doc="of a worker; 0: its share of the machine")
+    objectives: str = setting("", doc="metrics and costs to improve, with commas; '': the first")
+    runtime: str = setting("cpu", doc="the export target that costs are measured on")
     max_parameters: int = setting(
         0, low=0, doc="numbers that a model may hold: a larger one is not trained; 0: any"
     )
+    max_bytes: int = setting(0, low=0, unit="bytes", doc="of the exported model; 0: any")
+    max_latency_ms: float = setting(
+        0.0, low=0, unit="ms", doc="of one example in the exported model; 0: any"
+    )
     max_failures: int = setting(5, low=1, doc="equal failures in a row that end the study")
     full: bool = setting(False, doc="start from the paper's own size")
+
+    @property
+    def objective_names(self) -> tuple[str, ...]:
+        """The names of the objectives that were asked for."""
+        return tuple(name.strip() for name in self.objectives.split(",") if name.strip())
+
+    @property
+    def limits(self) -> dict[str, float]:
+        """What a model may cost at most, by the name of the cost."""
+        bounds = {
+            "params": float(self.max_parameters),
+            "bytes": float(self.max_bytes),
+            "latency_ms": self.max_latency_ms,
+        }
+        return {name: bound for name, bound in bounds.items() if bound}
 
 
 @dataclass(frozen=True)
@@ -65,7 +86,10 @@ class Budget:
 
 @dataclass(frozen=True)
 class Best:
-    """The best complete trial of a study."""
+    """The best complete trial of a study; of several objectives the knee of the front.
+
+    ``value`` is that of the first objective, ``metric`` its name.
+    """
 
     trial: int
     plugin: str
@@ -73,6 +97,15 @@ class Best:
     metric: str
     config: dict[str, Any]
     test: Scores = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Compromise:
+    """A model of the Pareto front: no other is better in one objective and as good in the rest."""
+
+    trial: int
+    plugin: str
+    values: Scores  # of the objectives
 
 
 @dataclass(frozen=True)
@@ -99,6 +132,7 @@ class StudyResult:
     message: str = ""
     baselines: Mapping[str, Scores] = field(default_factory=dict)  # plain models' test scores
     standings: tuple[Standing, ...] = ()  # the plugins, the best first
+    front: tuple[Compromise, ...] = ()  # of several objectives, by the first one
 
     def to_dict(self) -> dict[str, Any]:
         """The stable machine output of ``search`` and ``resume``."""
@@ -111,5 +145,6 @@ class StudyResult:
             "seconds": round(self.seconds, 3),
             "message": self.message,
             "standings": [vars(standing) for standing in self.standings],
+            "front": [vars(compromise) for compromise in self.front],
             "baselines": {name: dict(scores) for name, scores in self.baselines.items()},
         }

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from automl.core.cards import Metric
+from automl.core.objectives import Objectives, Vector, ranks
 from automl.core.plan import SearchPlan
 from automl.core.record import PastTrial, TrialEnd, TrialStart
 from automl.core.run import Decision, Report
@@ -23,18 +23,18 @@ class Tally:
 
     handed_out: int = 0
     failed: int = 0
-    values: list[float] = field(default_factory=list)  # of complete trials, more is better
+    vectors: list[Vector] = field(default_factory=list)  # of complete trials, less is better
 
     @property
     def hopeless(self) -> bool:
         """Whether it has only ever failed."""
-        return self.failed >= HOPELESS and not self.values
+        return self.failed >= HOPELESS and not self.vectors
 
-    def count(self, state: str, value: float | None, sign: float) -> None:
+    def count(self, state: str, vector: Vector | None) -> None:
         """Take in a trial's end."""
         self.failed += state == "failed"
-        if state == "complete" and value is not None and not math.isnan(value):
-            self.values.append(sign * value)
+        if state == "complete" and vector is not None:
+            self.vectors.append(vector)
 
 
 class TournamentPlan:
@@ -42,13 +42,14 @@ class TournamentPlan:
 
     A plugin promises the share of all complete trials that its best one is not worse than, plus
     UCB1's bonus for having had few trials (Auer et al. 2002). Ranks make plugins comparable
-    whatever the metric's scale, and the best counts, since only the winner is kept. Nothing
-    depends on the clock: the same seed gives the same tournament in one process.
+    whatever the metric's scale (of several objectives the ranks of the fronts), and the best
+    counts, since only the winner is kept. Nothing depends on the clock: the same seed gives the
+    same tournament in one process.
     """
 
-    def __init__(self, plans: Mapping[str, SearchPlan], objective: Metric) -> None:
+    def __init__(self, plans: Mapping[str, SearchPlan], objectives: Objectives) -> None:
         self.plans = dict(plans)
-        self.sign = 1.0 if objective.goal == "max" else -1.0
+        self.objectives = objectives
         self.tallies = {name: Tally() for name in self.plans}
         self.places: dict[int, tuple[str, int]] = {}  # number -> plugin, number in its own search
 
@@ -61,7 +62,7 @@ class TournamentPlan:
             self.places[trial.start.number] = (name, own)
             mine[name].append(replace(trial, start=replace(trial.start, number=own)))
             self.tallies[name].handed_out += 1
-            self.tallies[name].count(trial.state, trial.value, self.sign)
+            self.tallies[name].count(trial.state, self.objectives.vector(trial.scores))
         for name, trials in mine.items():
             self.plans[name].restore(trials)
 
@@ -101,18 +102,23 @@ class TournamentPlan:
     def turn(self) -> str:
         """The plugin that promises most; the first by name among equals."""
         able = [name for name, tally in self.tallies.items() if not tally.hopeless]
-        return max(able or self.tallies, key=self.promise)
+        promises = self.promises()
+        return max(able or self.tallies, key=lambda name: promises[name])
 
-    def promise(self, name: str) -> float:
-        """How much is to be expected of a plugin's next trial."""
-        tally = self.tallies[name]
-        if not tally.handed_out:
-            return math.inf
-        every = [value for other in self.tallies.values() for value in other.values]
-        best = max(tally.values, default=-math.inf)
-        share = sum(value <= best for value in every) / max(1, len(every))
-        total = sum(other.handed_out for other in self.tallies.values())
-        return share + EXPLORATION * math.sqrt(math.log(total) / tally.handed_out)
+    def promises(self) -> dict[str, float]:
+        """How much is to be expected of each plugin's next trial."""
+        owners = [name for name, tally in self.tallies.items() for _ in tally.vectors]
+        places = ranks([vector for tally in self.tallies.values() for vector in tally.vectors])
+        best: dict[str, int] = {}
+        for name, place in zip(owners, places, strict=True):
+            best[name] = min(best.get(name, int(place)), int(place))
+        total = sum(tally.handed_out for tally in self.tallies.values())
+        found = {}
+        for name, tally in self.tallies.items():
+            share = float((places >= best[name]).mean()) if name in best else 0.0
+            few = math.log(total) / tally.handed_out if tally.handed_out else math.inf
+            found[name] = share + EXPLORATION * math.sqrt(few)
+        return found
 
     def judge(self, number: int, report: Report) -> Decision:
         """How it goes on among the trials of its own plugin."""
@@ -124,4 +130,4 @@ class TournamentPlan:
         name, own = self.places[end.number]
         self.plans[name].learn(replace(end, number=own))
         if end.state != "interrupted":
-            self.tallies[name].count(end.state, end.value, self.sign)
+            self.tallies[name].count(end.state, self.objectives.vector(end.scores))

@@ -7,7 +7,7 @@ import random
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,8 +16,9 @@ import torch
 from torch import nn
 
 from automl.core import checkpoint
-from automl.core.cards import ProbeCard, TechniqueCard
-from automl.core.data import Dataset, SplitName
+from automl.core.cards import Metric, ProbeCard, TechniqueCard
+from automl.core.costs import costs, exceeded, shapes
+from automl.core.data import Dataset, Scores, SplitName
 from automl.core.discovery import catalogue
 from automl.core.errors import AutoMLError, CheckpointError, TrialError
 from automl.core.plugin import Plugin
@@ -49,7 +50,10 @@ class TrialTask:
     device: str = "cpu"
     amp: Literal["off", "bf16", "fp16"] = "off"
     compile: bool = False
-    max_parameters: int = 0  # a larger model is pruned before it is trained; 0: any
+    objective: str = ""  # the first one; by default the problem's
+    priced: bool = False  # whether the model's costs are recorded
+    runtime: str = ""  # the export target that they are measured on; empty: none is needed
+    limits: dict[str, float] = field(default_factory=dict)  # of costs, beyond which it is pruned
     evaluate: tuple[tuple[str, SplitName], ...] = ()  # (dataset, split) to score after the fit
     probes: tuple[str, ...] = ()  # to measure on each of those datasets, as PROBE.NAME
 
@@ -84,10 +88,10 @@ def fit(task: TrialTask, on_report: Callable[[Report], Decision], started: float
     device = torch.device(task.device)
     seed_everything(task.seed)
     model = plugin.build(config, dataset.info).to(device)
-    parameters = parameter_count(model)
-    if task.max_parameters and parameters > task.max_parameters:
-        large = TrialEnd(task.number, "pruned", parameters=parameters, stopped="size")
-        return finished(large, started)
+    price = priced(task, plugin, model, config, dataset, fitted=False)
+    if too_much := exceeded(price, task.limits):
+        return finished(beyond(task, model, price, too_much), started)
+    objective = named(dataset, task.objective)
     run = Run(
         dataset,
         task.seed,
@@ -95,27 +99,32 @@ def fit(task: TrialTask, on_report: Callable[[Report], Decision], started: float
         techniques=make_techniques(task),
         amp=task.amp,
         compile=task.compile,
-        on_report=checked(dataset, on_report),
+        on_report=checked(dataset, price, on_report),
         checkpoint_path=task.checkpoint,
-        best=Best(model, dataset.problem.objective) if keeps_best(config) else None,
+        best=Best(model, objective) if keeps_best(config) else None,
     )
+    built = shapes(model)
     decision = fitted(plugin, model, config, run)
     if not run.history:
         raise TrialError("fit returned without a report: call run.report at least once")
     last, state = run.history[-1], STATES[decision]
     if run.best is not None and state == "complete":
         last = run.best.restore() or last
+    if state == "complete" and (shapes(model) != built or (task.runtime and len(price) == 1)):
+        price = priced(task, plugin, model, config, dataset, fitted=True)
     end = TrialEnd(
         task.number,
         state,
-        value=last.scores[dataset.problem.objective.name],
-        scores=last.scores,
+        value=last.scores[objective.name],
+        scores=last.scores | price,
         step=last.step,
         parameters=parameter_count(model),
         stopped="budget" if decision == "stop" else "",
     )
     if state != "complete":
         return finished(end, started)
+    if too_much := exceeded(price, task.limits):
+        return finished(beyond(task, model, end.scores, too_much), started, step=end.step)
     size = checkpoint.save_weights(task.weights, model, {"plugin": plugin.name})
     digest = hashlib.sha256(task.weights.read_bytes()).hexdigest()
     evaluations = tuple(
@@ -123,6 +132,37 @@ def fit(task: TrialTask, on_report: Callable[[Report], Decision], started: float
     )
     kept = {"weights": task.weights, "weights_bytes": size, "weights_sha256": digest}
     return finished(end, started, evaluations=evaluations, **kept)
+
+
+def named(dataset: Dataset, metric: str) -> Metric:
+    """The metric of that name; by default the problem's objective."""
+    return next((m for m in dataset.problem.metrics if m.name == metric), dataset.problem.objective)
+
+
+def priced(
+    task: TrialTask,
+    plugin: Plugin[Any, Any],
+    model: nn.Module,
+    config: Any,
+    dataset: Dataset,
+    *,
+    fitted: bool,
+) -> Scores:
+    """What the model costs. One that cannot be exported before it is fitted is measured then."""
+    if not task.priced:
+        return {}
+    try:
+        return costs(plugin, model, config, dataset, task.runtime)
+    except Exception:
+        if fitted:
+            raise
+        return costs(plugin, model, config, dataset, "")
+
+
+def beyond(task: TrialTask, model: nn.Module, scores: Scores, why: str) -> TrialEnd:
+    """The end of a trial whose model costs more than the search allows."""
+    parameters = parameter_count(model)
+    return TrialEnd(task.number, "pruned", scores=scores, parameters=parameters, stopped=why)
 
 
 def keeps_best(config: Any) -> bool:
@@ -155,9 +195,9 @@ def fitted(plugin: Plugin[Any, Any], model: nn.Module, config: Any, run: Run) ->
 
 
 def checked(
-    dataset: Dataset, on_report: Callable[[Report], Decision]
+    dataset: Dataset, price: Scores, on_report: Callable[[Report], Decision]
 ) -> Callable[[Report], Decision]:
-    """``on_report`` behind a check that exactly the problem's metrics are reported."""
+    """``on_report`` with the costs, behind a check that exactly the metrics are reported."""
     names = {metric.name for metric in dataset.problem.metrics}
 
     def check(report: Report) -> Decision:
@@ -166,7 +206,7 @@ def checked(
                 f"reported {sorted(report.scores)} at step {report.step}, but the metrics of "
                 f"{dataset.problem.name!r} are {sorted(names)}"
             )
-        return on_report(report)
+        return on_report(replace(report, costs=price))
 
     return check
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Connection, select
@@ -13,11 +14,11 @@ from automl.dataset_db.schema import EVALUATION, PLUGIN, SCORE, TRIAL
 COLUMNS = ("id", "number", "state", "seed", "params", "config", "techniques", "label")
 
 
-def past_trials(connection: Connection, study: int, metric: str) -> list[PastTrial]:
-    """All trials by number, with the validation series of ``metric``."""
-    reports = past_reports(connection, study, metric)
+def past_trials(connection: Connection, study: int, objectives: Sequence[str]) -> list[PastTrial]:
+    """All trials by number, with the validation series of the objectives."""
+    reports = past_reports(connection, study, objectives)
     evaluations = past_evaluations(connection, study)
-    columns = [TRIAL.c[name] for name in (*COLUMNS, "objective", "seconds")]
+    columns = [TRIAL.c[name] for name in (*COLUMNS, "objective", "seconds", "scores")]
     query = (
         select(*columns, PLUGIN.c.name)
         .join(PLUGIN, PLUGIN.c.id == TRIAL.c.plugin_id)
@@ -31,6 +32,7 @@ def past_trials(connection: Connection, study: int, metric: str) -> list[PastTri
             objective,
             seconds,
             reports.get(key, {}),
+            scores or {},
             evaluations.get(key, ()),
         )
         for (
@@ -44,22 +46,27 @@ def past_trials(connection: Connection, study: int, metric: str) -> list[PastTri
             label,
             objective,
             seconds,
+            scores,
             plugin,
         ) in connection.execute(query)
     ]
 
 
-def past_reports(connection: Connection, study: int, metric: str) -> dict[int, dict[int, float]]:
-    """The validation series of a metric by trial id: step -> value."""
+def past_reports(
+    connection: Connection, study: int, objectives: Sequence[str]
+) -> dict[int, dict[int, dict[str, float]]]:
+    """The validation series of the objectives by trial id: step -> objective -> value."""
     query = (
-        select(SCORE.c.trial_id, SCORE.c.step, SCORE.c.value)
+        select(SCORE.c.trial_id, SCORE.c.step, SCORE.c.metric, SCORE.c.value)
         .join(TRIAL, TRIAL.c.id == SCORE.c.trial_id)
-        .where(TRIAL.c.study_id == study, SCORE.c.split == "valid", SCORE.c.metric == metric)
+        .where(TRIAL.c.study_id == study, SCORE.c.split == "valid")
+        .where(SCORE.c.metric.in_(objectives))
         .order_by(SCORE.c.trial_id, SCORE.c.step)
     )
-    found: dict[int, dict[int, float]] = {}
-    for key, step, value in connection.execute(query):
-        found.setdefault(key, {})[step] = math.nan if value is None else value
+    found: dict[int, dict[int, dict[str, float]]] = {}
+    for key, step, metric, value in connection.execute(query):
+        scores = found.setdefault(key, {}).setdefault(step, {})
+        scores[metric] = math.nan if value is None else value
     return found
 
 

@@ -251,8 +251,8 @@ class Store:
         """All its trials by number. Those left running are interrupted."""
         self.flush()
         with self._reading() as connection:
-            row = study_row(connection, study)
-            return past_trials(connection, study, row.metric)
+            spec = study_spec(connection, study_row(connection, study))
+            return past_trials(connection, study, spec.objectives)
 
     def failure(self, study: int, number: int) -> Failure | None:
         """Why a trial failed; ``None`` if it did not.

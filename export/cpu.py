@@ -83,6 +83,14 @@ class CpuTarget(Target):
                 records.append({"runtime": "torch eager", **about, **times, "memory": None})
         return records
 
+    def latency_us(self, subject: Subject, folder: Path, variant: Variant) -> float | None:
+        """In onnxruntime, with one thread."""
+        session = Session(folder / variant.file)
+        lengths = parity.example_lengths(subject.exportable) | {"batch": 1}
+        inputs = parity.inputs_of(subject.exportable, lengths, seed=1)
+        feeds = {name: tensor.numpy() for name, tensor in inputs.items()}
+        return latency(partial(session.run, feeds))["p50_us"]
+
     def card(self, subject: Subject, variants: Sequence[Variant]) -> str:
         """A call in Python."""
         feeds = ", ".join(

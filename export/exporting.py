@@ -15,7 +15,6 @@ from typing import Any
 from automl.core.errors import CheckpointError, ExportError
 from automl.core.plugin import Exportable
 from automl.core.trial import TrialTask
-from automl.export import graph
 from automl.export.child import examined
 from automl.export.subject import Subject
 from automl.export.targets import (
@@ -67,35 +66,30 @@ def export_trial(
     try:
         try:
             subject = Subject.load(task)
-            canonical = written(subject, work, metadata)
+            canonical = Canonical.write(subject, work, metadata)
         except ExportError as error:
             failed = ("export_fail", str(error))
             yield from (ExportReport(t.name, failed[0], message=failed[1], provenance=metadata)
                         for t in targets)  # fmt: skip
             return
         for target in targets:
-            yield export_to(target, subject, canonical, folder / target.name, asked)
+            yield export_to(
+                target, task, canonical, folder / target.name, subject=subject, settings=asked
+            )
     finally:
         shutil.rmtree(work, ignore_errors=True)
         if not any(folder.iterdir()):
             folder.rmdir()
 
 
-def written(subject: Subject, folder: Path, metadata: dict[str, str]) -> Canonical:
-    """The canonical graph of a model and its parts, written into ``folder``."""
-    if subject.deployment is not None:
-        metadata = {**metadata, "automl.data": json.dumps(subject.deployment.facts)}
-    path = folder / "model.onnx"
-    whole = graph.write(subject.exportable, path, metadata)
-    parts = {}
-    for name, part in subject.exportable.parts.items():
-        parts[name] = folder / f"{name}.onnx"
-        graph.write(part, parts[name], {**metadata, "automl.part": name})
-    return Canonical(path, whole, parts, metadata)
-
-
 def export_to(
-    target: Target, subject: Subject, canonical: Canonical, folder: Path, settings: ExportSettings
+    target: Target,
+    task: TrialTask,
+    canonical: Canonical,
+    folder: Path,
+    *,
+    subject: Subject,
+    settings: ExportSettings,
 ) -> ExportReport:
     """Prepare, verify, measure and publish one target."""
     about: dict[str, Any] = {
@@ -112,7 +106,7 @@ def export_to(
         except Exception as error:  # noqa: BLE001  the boundary to foreign code
             message = f"target {target.name} failed: {type(error).__name__}: {error}"
             return ExportReport(target.name, "export_fail", message=message, **about)
-        variants = examined(target, work, subject.task, settings, variants)
+        variants = examined(target, work, task, settings, variants)
         best = target.choose(variants)
         report = ExportReport(
             target=target.name,

@@ -25,7 +25,6 @@ Runtime = Callable[[dict[str, Tensor]], dict[str, Tensor]]  # named inputs to na
 class Subject:
     """A trained model; ``deployment`` is what goes around a model of a user's own data."""
 
-    task: TrialTask
     plugin: Plugin[Any, Any]
     model: nn.Module
     config: Any
@@ -41,10 +40,20 @@ class Subject:
             CheckpointError: if the weights are missing or damaged.
             ExportError: if the model cannot be exported.
         """
-        plugin, model, config, dataset = load_model(task)
+        return cls.of(*load_model(task))
+
+    @classmethod
+    def of(
+        cls, plugin: Plugin[Any, Any], model: nn.Module, config: Any, dataset: Dataset
+    ) -> Subject:
+        """A model in evaluation mode on the CPU, perhaps of no finished trial yet.
+
+        Raises:
+            ExportError: if the model cannot be exported.
+        """
         deployment = dataset.deployment()
         exportable = deployable(plugin.export(model, config, dataset.info), deployment)
-        return cls(task, plugin, model, config, dataset, deployment, exportable)
+        return cls(plugin, model, config, dataset, deployment, exportable)
 
     @property
     def metric(self) -> str:

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import abc
+import copy
+import json
+import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+from torch import nn
+
+from automl.core.data import Dataset
 from automl.core.errors import ConfigError, ExportError
+from automl.core.plugin import Plugin
+from automl.export import graph
 from automl.export.graph import Graph
 from automl.export.subject import Subject
 
@@ -56,6 +64,23 @@ class Canonical:
     graph: Graph
     parts: dict[str, Path] = field(default_factory=dict)
     metadata: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def write(cls, subject: Subject, folder: Path, metadata: dict[str, str]) -> Canonical:
+        """The canonical graph of a model and its parts, written into ``folder``.
+
+        Raises:
+            ExportError: if the model cannot be exported.
+        """
+        if subject.deployment is not None:
+            metadata = {**metadata, "automl.data": json.dumps(subject.deployment.facts)}
+        path = folder / "model.onnx"
+        whole = graph.write(subject.exportable, path, metadata)
+        parts = {}
+        for name, part in subject.exportable.parts.items():
+            parts[name] = folder / f"{name}.onnx"
+            graph.write(part, parts[name], {**metadata, "automl.part": name})
+        return cls(path, whole, parts, metadata)
 
 
 @dataclass(frozen=True)
@@ -158,6 +183,44 @@ class Target(abc.ABC):
         Each has ``runtime``, ``device``, ``batch``, ``sizes``, ``p50_us``, ``p95_us``, ``min_us``,
         ``mean_us``, ``repeats``, ``memory`` (bytes or None); anything else is a fact.
         """
+
+    def latency_us(self, subject: Subject, folder: Path, variant: Variant) -> float | None:
+        """The median time of one example in microseconds; ``None`` where nothing can be timed."""
+        return None
+
+    def check_costs(self) -> None:
+        """Refuse a search that needs this target's costs if it cannot measure any here.
+
+        Raises:
+            ConfigError: naming the targets that can.
+            MissingExtra: saying which extra or program to install.
+        """
+        if type(self).latency_us is Target.latency_us:
+            raise ConfigError(
+                f"target {self.name} cannot be measured within a search: use --target cpu or web"
+                + ("; --max-flash-kb bounds its flash" if self.name == "embedded" else "")
+            )
+        self.check(ExportSettings(precision="fp32"))
+
+    def costs(
+        self, plugin: Plugin[Any, Any], model: nn.Module, config: Any, dataset: Dataset
+    ) -> dict[str, float]:
+        """``bytes`` and ``latency_ms`` of a model in a search: single precision, one example.
+
+        Raises:
+            ExportError: if it cannot be exported or timed.
+        """
+        subject = Subject.of(plugin, copy.deepcopy(model).cpu().eval(), config, dataset)
+        with tempfile.TemporaryDirectory(prefix="automl-costs-") as folder:
+            place = Path(folder) / self.name
+            place.mkdir()
+            canonical = Canonical.write(subject, Path(folder), {})
+            first = self.prepare(subject, canonical, place, ExportSettings(precision="fp32"))[0]
+            micros = self.latency_us(subject, place, first)
+            if micros is None:
+                raise ExportError(f"target {self.name} could not be timed on this machine")
+            size = (place / first.file).stat().st_size
+        return {"bytes": float(size), "latency_ms": micros / 1000}
 
     def choose(self, variants: Sequence[Variant]) -> Variant:
         """The variant to recommend: the first good one, else the first."""

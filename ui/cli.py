@@ -14,7 +14,7 @@ from automl.core.errors import AutoMLError
 from automl.ui.database import db_commands
 from automl.ui.importing import import_commands
 from automl.ui.models import models
-from automl.ui.options import Database, Json, largest, seconds
+from automl.ui.options import Database, Json, largest, seconds, size_in_bytes
 from automl.ui.replaying import replay_command
 from automl.ui.serving import serve
 from automl.ui.shipping import benchmark, export
@@ -58,7 +58,10 @@ def search(
         Optional[Path],  # noqa: UP045
         typer.Option(help="Your own data instead: table.csv, .parquet, arrays.npz, a folder."),
     ] = None,
-    target: Annotated[str, typer.Option(help="Column (or array) to predict.")] = "",
+    target: Annotated[
+        str,
+        typer.Option(help="With --data the column (or array) to predict; else as --runtime."),
+    ] = "",
     problem: Annotated[
         str, typer.Option(help="What your data is to learn, if the target does not tell.")
     ] = "",
@@ -96,10 +99,23 @@ def search(
         Optional[int],  # noqa: UP045
         typer.Option(help="How many of them a plugin gets at most. Default: 4."),
     ] = None,
-    sampler: Annotated[str, typer.Option(help="auto, tpe, gp, cmaes, qmc or random.")] = "tpe",
+    sampler: Annotated[
+        str, typer.Option(help="auto, tpe, gp, cmaes, nsga2, nsga3, qmc or random.")
+    ] = ("tpe"),
     pruner: Annotated[
         str, typer.Option(help="median, asha, hyperband, patience, extrapolation, none.")
     ] = "median",
+    objective: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(
+            help="What to improve, repeatable: a metric of the problem, params, bytes, latency_ms. "
+            "Default: the problem's first metric."
+        ),
+    ] = None,
+    runtime: Annotated[
+        str,
+        typer.Option(metavar="TARGET", help="Where bytes and latency_ms are measured: cpu, web."),
+    ] = "",
     seed: Annotated[int, typer.Option(help="Same seed and one worker: same search.")] = 0,
     executor: Annotated[str, typer.Option(help="processes, or inline for debugging.")] = (
         "processes"
@@ -124,6 +140,12 @@ def search(
     max_params: Annotated[
         int, typer.Option(help="Numbers a model may hold; a larger one is not trained.")
     ] = 0,
+    max_bytes: Annotated[
+        str, typer.Option(metavar="SIZE", help="Of the exported model, e.g. 500000, 500kB, 2MB.")
+    ] = "0",
+    max_latency_ms: Annotated[
+        float, typer.Option(help="Of one example in the exported model; a slower one is pruned.")
+    ] = 0.0,
     max_flash_kb: Annotated[
         float, typer.Option(help="Flash that the model may take as C in single precision.")
     ] = 0.0,
@@ -149,6 +171,10 @@ def search(
     automl search --dataset digits --trials 30 --set selu.depth=4
 
     automl search --plugin selu --dataset digits --warm-start auto
+
+    automl search --plugin selu --dataset digits --objective accuracy --objective latency_ms
+
+    automl search --plugin selu --dataset digits --max-latency-ms 0.5 --target cpu
     """
     from automl.ui import actions, render
 
@@ -159,7 +185,7 @@ def search(
         data_options={
             name: value
             for name, value in {
-                "target": target,
+                "target": target if data else "",
                 "problem": problem,
                 "categorical": categorical,
                 "image_size": image_size,
@@ -187,7 +213,11 @@ def search(
         trial_timeout=seconds(trial_timeout) or 0.0,
         stall_timeout=seconds(stall_timeout) or 0.0,
         memory_mb=memory_mb,
+        objectives=",".join(objective or ()),
+        runtime=runtime or (target if not data else "") or "cpu",
         max_parameters=largest(max_params, max_flash_kb),
+        max_bytes=size_in_bytes(max_bytes),
+        max_latency_ms=max_latency_ms,
         full=full,
     )
     render.result(result, db, json)

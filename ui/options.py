@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Optional
 
 import typer
@@ -35,6 +36,19 @@ def seconds(text: str | None) -> float | None:
         raise BudgetError(f"{text!r} must be a duration such as 90, 90s, 10m, 2h, 30d") from None
 
 
+def size_in_bytes(text: str) -> int:
+    """Read ``500000``, ``500kB``, ``2MB`` or ``1GB`` as bytes, in powers of 1000.
+
+    Raises:
+        ConfigError: if the text is no size.
+    """
+    found = re.fullmatch(r"(\d+\.?\d*) *([kMG]?)B?", text.strip(), re.IGNORECASE)
+    if found is None:
+        raise ConfigError(f"{text!r} must be a size such as 500000, 500kB, 2MB")
+    return int(float(found[1]) * UNITS[found[2].lower()])
+
+
+UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
 CODE_KB = 16  # of a model's C beside its numbers: 2 for selu and ntk_svm, 15 for ptrnet
 BYTES_OF_A_NUMBER = 4
 

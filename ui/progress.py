@@ -28,6 +28,7 @@ from automl.core.run import Report
 from automl.core.study import StudyResult
 
 Stage = Callable[[str, int, int], None]
+TOO_MUCH = {"size": "too large", "latency": "too slow"}
 SPARKS = "▁▂▃▄▅▆▇█"
 STATE_STYLES = {
     "complete": "green",
@@ -166,11 +167,15 @@ class LiveProgress:
         paused = trial.state == "interrupted" and trial.stopped == "rung"
         state = "paused" if paused else trial.state
         text.append(f"{state:<11s}", STATE_STYLES.get(trial.state, ""))
-        if trial.value is not None:
-            text.append(f" {self.spec.metrics[0][0]} {trial.value:.4g}")
+        told = ((name, trial.scores.get(name)) for name in self.spec.objectives)
+        values = [f"{name} {compact(value)}" for name, value in told if value is not None]
+        text.append(" " + ", ".join(values))
         text.append(f"  {duration(trial.seconds)}", "dim")
+        if trial.stopped in TOO_MUCH:
+            text.append(f"  {TOO_MUCH[trial.stopped]}", "yellow")
         if best:
-            text.append("  best so far", "bold green")
+            several = len(self.spec.objectives) > 1
+            text.append("  on the front" if several else "  best so far", "bold green")
         if trial.failure is not None:
             text.append(f"  {trial.failure.kind}: {trial.failure.message}", "red")
         if row is not None and row.config:
@@ -242,5 +247,7 @@ class LiveProgress:
 
 
 def compact(value: Any) -> str:
-    """A setting's value, floats to three digits."""
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+    """A setting's or metric's value, floats to four digits, large whole ones in full."""
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:,.0f}" if value.is_integer() and abs(value) >= 1000 else f"{value:.4g}"

@@ -41,7 +41,9 @@ def number(value: Any) -> str:
     """A number to four digits; a dash for none."""
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return "–"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return f"{value:,.0f}" if value.is_integer() and abs(value) >= 1000 else f"{value:.4g}"
+    return str(value)
 
 
 def seconds(value: float | None) -> str:
@@ -95,7 +97,7 @@ def result(found: StudyResult, db: str | None, json: bool) -> None:
         reference = f"{found.study}/{best.trial}"
         parts.append(
             Text.assemble(
-                ("Winner: ", "bold"),
+                ("Knee of the front: " if found.front else "Winner: ", "bold"),
                 (f"trial {reference}", "bold green"),
                 f" of {best.plugin} with {best.metric} {number(best.value)} on validation data",
             )
@@ -103,6 +105,8 @@ def result(found: StudyResult, db: str | None, json: bool) -> None:
         if best.test:
             scores = ", ".join(f"{name} {number(value)}" for name, value in best.test.items())
             parts.append(Text(f"Test split, touched once: {scores}"))
+        if found.front:
+            parts.append(front([vars(point) for point in found.front], found.study, best.trial))
         if len(found.standings) > 1:
             parts.append(standings(found.standings, found.study, best.metric))
         if found.baselines:
@@ -120,6 +124,22 @@ def result(found: StudyResult, db: str | None, json: bool) -> None:
         next_.append(f"automl resume {found.study} --trials {2 * done}{at}")
     parts += [Text("Next:", "bold"), *(Text(f"  {command}", "cyan") for command in next_)]
     console.print(Panel(Group(*parts), border_style="green" if found.best else "yellow"))
+
+
+def front(found: Iterable[Mapping[str, Any]], study: int, knee: int | None) -> Table:
+    """The models of a Pareto front, by the first objective, with the knee marked."""
+    points = list(found)
+    shown = table("Pareto front", "Plugin", *points[0]["values"], "")
+    for point in points:
+        mine = point["trial"] == knee
+        shown.add_row(
+            f"{study}/{point['trial']}",
+            point["plugin"],
+            *(number(value) for value in point["values"].values()),
+            "knee" if mine else "",
+            style="bold" if mine else "",
+        )
+    return shown
 
 
 def standings(found: Iterable[Standing], study: int, objective: str) -> Table:

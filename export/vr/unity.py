@@ -120,7 +120,7 @@ def write_package(
         (folder / "Runtime" / "PointerNetwork.cs").unlink()
     about = described(subject, metadata) | {"facts": facts}
     (folder / MODELS / "model.json").write_text(json.dumps(about, allow_nan=False))
-    plugin = metadata.get("automl.plugin", subject.task.plugin)
+    plugin = metadata.get("automl.plugin", subject.plugin.name)
     sentis_name = sentis.documented()["package"]
     package = {
         "name": "com.automl." + re.sub(r"[^a-z0-9-]", "-", plugin.lower()),

@@ -22,7 +22,7 @@ def described(
     exportable, data = subject.exportable, subject.dataset.info
     facts = dict(subject.deployment.facts) if subject.deployment else dict(data.facts)
     return {
-        "name": metadata.get("automl.plugin", subject.task.plugin),
+        "name": metadata.get("automl.plugin", subject.plugin.name),
         "paper": metadata.get("automl.paper", subject.plugin.paper.title),
         "dataset": data.name,
         "problem": data.problem.name,

@@ -72,6 +72,15 @@ class WebTarget(Target):
         """Latency of one example in the browser and in native onnxruntime, one thread each."""
         return [] if browser.missing() else measured(subject, folder, variant.file)
 
+    def latency_us(self, subject: Subject, folder: Path, variant: Variant) -> float | None:
+        """In headless Chromium, where there is one."""
+        if browser.missing():
+            return None
+        lengths = parity.example_lengths(subject.exportable) | {"batch": 1}
+        with browser.served(folder) as url, browser.opened(url) as page:
+            page.load()
+            return page.latency(parity.inputs_of(subject.exportable, lengths, seed=1))["p50_us"]
+
     def card(self, subject: Subject, variants: Sequence[Variant]) -> str:
         """A call in JavaScript."""
         example = ", ".join(

@@ -18,10 +18,10 @@ from automl.core.plugin import Axis, Exportable
 from automl.core.trial import TrialTask, seed_everything
 from automl.export import child, graph, parity
 from automl.export.cpu import CpuTarget
-from automl.export.exporting import export_trial, measured_again, written
+from automl.export.exporting import export_trial, measured_again
 from automl.export.session import Session
 from automl.export.subject import Subject
-from automl.export.targets import ExportSettings, Variant
+from automl.export.targets import Canonical, ExportSettings, Variant
 
 SINGLE = ExportSettings(precision="fp32")
 METADATA = {"automl.plugin": "ptrnet", "automl.trial": "1/0"}
@@ -82,7 +82,7 @@ def test_a_graph_that_computes_something_else_is_caught(tmp_path: Path) -> None:
     exportable = subject.plugin.export(other, subject.config, subject.dataset.info)
     work = tmp_path / "work"
     work.mkdir()
-    written(replace(subject, exportable=exportable), work, {})
+    Canonical.write(replace(subject, exportable=exportable), work, {})
     (found,) = examined(task, work, Variant("fp32", "model.onnx"))
     assert found.status == "parity_fail"
     assert "disagrees with PyTorch" in found.message
@@ -145,7 +145,7 @@ def test_a_crash_of_the_runtime_is_a_status(tmp_path: Path, monkeypatch) -> None
 
 def test_a_variant_that_cannot_be_loaded_leaves_the_others_alone(tmp_path: Path) -> None:
     task = trained(tmp_path)
-    written(Subject.load(task), tmp_path, {})
+    Canonical.write(Subject.load(task), tmp_path, {})
     (tmp_path / "broken.onnx").write_bytes(b"no graph")
     broken, good = examined(
         task, tmp_path, Variant("int8-static", "broken.onnx"), Variant("fp32", "model.onnx")

@@ -19,9 +19,9 @@ from automl.core.discovery import catalogue
 from automl.core.errors import ExportError
 from automl.core.plugin import Axis, Exportable
 from automl.core.trial import TrialTask, seed_everything
-from automl.export.exporting import export_trial, written
+from automl.export.exporting import export_trial
 from automl.export.subject import Subject
-from automl.export.targets import ExportSettings, Unsupported, Variant
+from automl.export.targets import Canonical, ExportSettings, Unsupported, Variant
 from automl.export.vr import sentis, traced, unity, webxr
 from automl.export.vr.loop import RULES, forbidden
 from automl.export.vr.target import VrTarget
@@ -55,7 +55,7 @@ def hull(tmp_path_factory) -> tuple[Subject, Path, list[Variant]]:
     work, out = folder / "work", folder / "out"
     work.mkdir()
     out.mkdir()
-    canonical = written(subject, work, METADATA)
+    canonical = Canonical.write(subject, work, METADATA)
     return subject, out, list(VrTarget().prepare(subject, canonical, out, ExportSettings()))
 
 

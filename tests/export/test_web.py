@@ -20,9 +20,9 @@ from automl.core import checkpoint
 from automl.core.discovery import catalogue
 from automl.core.errors import ConfigError, ExportError, MissingExtra
 from automl.core.trial import TrialTask, seed_everything
-from automl.export.exporting import export_trial, written
+from automl.export.exporting import export_trial
 from automl.export.subject import Subject
-from automl.export.targets import ExportSettings, Variant
+from automl.export.targets import Canonical, ExportSettings, Variant
 from automl.export.web import browser, description, npm
 from automl.export.web.bundle import SITE, WASM, write_page
 from automl.export.web.target import WebTarget
@@ -267,7 +267,7 @@ def prepared(folder: Path, task: TrialTask) -> tuple[Subject, Path, Variant]:
     work.mkdir()
     page = folder / "page"
     page.mkdir()
-    canonical = written(subject, work, {"automl.plugin": task.plugin})
+    canonical = Canonical.write(subject, work, {"automl.plugin": task.plugin})
     (variant,) = WebTarget().prepare(subject, canonical, page, ExportSettings())
     return subject, page, variant
 
