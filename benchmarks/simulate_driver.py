@@ -120,9 +120,10 @@ class Bench:
         """A complete trial somewhere in the space."""
         params = {name: drawn(space, chance) for name, space in plan.distributions.items()}
         value = chance.random()
-        reports = {step: value * step / REPORTS for step in range(1, REPORTS + 1)}
+        name = plan.objectives.first.name
+        reports = {step: {name: value * step / REPORTS} for step in range(1, REPORTS + 1)}
         start = replace(self.first, number=number, params=params)
-        return PastTrial(start, "complete", value, 1.0, reports)
+        return PastTrial(start, "complete", value, 1.0, reports, {name: value})
 
     def next_start(self) -> TrialStart:
         """A trial that the store does not know."""

@@ -8,6 +8,7 @@ import pytest
 from automl.core.cards import Metric
 from automl.core.entrants import Job
 from automl.core.errors import AutoMLError, ConfigError
+from automl.core.objectives import Objectives
 from automl.core.observer import Silent
 from automl.core.search import resume, search
 from automl.core.study import Budget, SearchSettings
@@ -96,8 +97,8 @@ def test_a_plugin_that_only_fails_does_not_take_down_the_rest(make_plugin, recor
 
 
 def test_a_plugin_that_only_fails_has_no_more_turns_unless_all_do() -> None:
-    plan = TournamentPlan({"sound": None, "broken": None}, Metric("accuracy", "max"))
-    plan.tallies["sound"] = Tally(500, 0, [0.5] * 500)
+    plan = TournamentPlan({"sound": None, "broken": None}, Objectives((Metric("accuracy", "max"),)))
+    plan.tallies["sound"] = Tally(500, 0, [(0.5,)] * 500)
     plan.tallies["broken"] = Tally(HOPELESS, HOPELESS - 1)
     assert plan.turn() == "broken"  # it promises more: so little was tried
     plan.tallies["broken"].failed = HOPELESS

@@ -80,15 +80,16 @@ class Model:
             told = self.start(number, rest[0])
             known = known or PastTrial(told, "interrupted", None, 0.0)
             changes = {"start": told, "state": "interrupted", "value": None, "seconds": 0.0}
-            self.trials[number] = replace(known, **changes)
+            self.trials[number] = replace(known, scores={}, **changes)
         elif known is None:
             return
         elif what == "report" and rest[1] == "valid":
-            reports = {**known.reports, rest[0]: rest[2]}
+            reports = {**known.reports, rest[0]: {"accuracy": rest[2]}}
             self.trials[number] = replace(known, reports=reports)
         elif what == "finish":
             state, value, with_test = rest
-            self.trials[number] = replace(known, state=state, value=value, seconds=1.5)
+            ended = {"state": state, "value": value, "scores": {"params": 9.0}, "seconds": 1.5}
+            self.trials[number] = replace(known, **ended)
             if with_test:
                 self.evaluate(number, Evaluation("a", "test", {"accuracy": 0.5}))
         elif what == "evaluate":
@@ -125,7 +126,8 @@ def tell(store: Store, study: int, model: Model, what: str, number: int, *rest: 
     elif what == "finish":
         state, value, with_test = rest
         test = (Evaluation("a", "test", {"accuracy": 0.5}),) if with_test else ()
-        store.finish_trial(study, TrialEnd(number, state, value, {}, 1, 1.5, evaluations=test))
+        end = TrialEnd(number, state, value, {"params": 9.0}, 1, 1.5, evaluations=test)
+        store.finish_trial(study, end)
     else:
         dataset, value = rest
         scores = {} if value is None else {"accuracy": value}
@@ -228,7 +230,7 @@ def test_what_is_told_is_frozen_and_what_comes_back_is_a_copy(store, study, star
     scores["accuracy"] = 0.9
     (found,) = store.past(study)
     assert found.start.config == {"layers": [1, 2], "deep": {"x": 1}}
-    assert found.reports == {1: 0.5}
+    assert found.reports == {1: {"accuracy": 0.5}}
     found.start.config["layers"].clear()
     assert store.past(study)[0].start.config["layers"] == [1, 2]
 
@@ -253,8 +255,8 @@ def test_odd_numbers_and_texts_survive_or_are_made_harmless(store, study, start)
     assert found.start.label == "nul \ufffd half ? whole 😀"
     assert found.value is None
     reports = list(found.reports.items())
-    assert reports[1] == (2**40 + 1, math.inf)
-    assert math.isnan(reports[0][1])
+    assert reports[1] == (2**40 + 1, {"accuracy": math.inf})
+    assert math.isnan(reports[0][1]["accuracy"])
     assert store.failure(study, 0) == Failure("TrialError", "nul \ufffd", "half ?", "log")
 
 
@@ -272,7 +274,7 @@ def test_numbers_of_libraries_are_plain_numbers(store, study, start) -> None:
     store.report(study, 0, numpy.int64(3), "valid", {"accuracy": torch.tensor(0.5)})
     store.finish_trial(study, TrialEnd(0, "complete", numpy.float32(0.25), {}, numpy.int64(3)))
     (found,) = store.past(study)
-    assert (found.value, found.reports) == (0.25, {3: 0.5})
+    assert (found.value, found.reports) == (0.25, {3: {"accuracy": 0.5}})
 
 
 def test_weights_are_recorded_within_the_artifact_folder(
