@@ -158,3 +158,12 @@ def knee(points: Sequence[Vector], weights: Sequence[float]) -> int:
     low, high = costs.min(0), costs.max(0)
     scaled = (costs - low) / np.where(high > low, high - low, 1.0)
     return int((scaled @ np.asarray(weights)).argmin())
+
+
+def front(vectors: Mapping[int, Vector]) -> list[int]:
+    """The numbers whose vectors none dominates; of equal ones the first."""
+    earliest: dict[Vector, int] = {}
+    for number, vector in vectors.items():
+        earliest.setdefault(vector, number)
+    places = ranks(list(earliest))
+    return [number for number, place in zip(earliest.values(), places, strict=True) if place == 0]

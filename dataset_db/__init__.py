@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from automl.dataset_db.comparisons import similar as similar
     from automl.dataset_db.corpus_files import export_models as export_models
     from automl.dataset_db.frames import models as models
+    from automl.dataset_db.fronts import pareto_front as pareto_front
     from automl.dataset_db.near_duplicates import duplicates as duplicates
     from automl.dataset_db.query import best as best
     from automl.dataset_db.query import claims as claims
@@ -28,6 +29,7 @@ HOME = {
     ),
     "models": "automl.dataset_db.frames",
     "export_models": "automl.dataset_db.corpus_files",
+    "pareto_front": "automl.dataset_db.fronts",
     "duplicates": "automl.dataset_db.near_duplicates",
     "similar": "automl.dataset_db.comparisons",
     "Store": "automl.dataset_db.store",

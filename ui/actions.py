@@ -221,6 +221,13 @@ def best(
     return query.trial(query.best(db, plugin=plugin, dataset=dataset, study=study), db)
 
 
+def front(study: int, *, db: str | None = None) -> Row:
+    """The values of a study's objectives, its Pareto front and the knee."""
+    from automl.dataset_db.fronts import pareto_front
+
+    return pareto_front(study, db)
+
+
 def show(
     reference: str, *, plugin: str | None = None, code: bool = False, db: str | None = None
 ) -> Row:

@@ -488,6 +488,23 @@ def best(
 
 
 @app.command(rich_help_panel="Models")
+def front(
+    study: Annotated[int, typer.Argument(help="The study's number.")],
+    db: Database = None,
+    json: Json = False,
+) -> None:
+    """Show a study's Pareto front: the models that no other one beats in every objective.
+
+    [bold]Example[/]
+
+    automl front 3 --json
+    """
+    from automl.ui import actions, render
+
+    render.pareto(actions.front(study, db=db), json)
+
+
+@app.command(rich_help_panel="Models")
 def leaderboard(
     dataset: Annotated[
         Optional[str],  # noqa: UP045

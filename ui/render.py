@@ -142,6 +142,22 @@ def front(found: Iterable[Mapping[str, Any]], study: int, knee: int | None) -> T
     return shown
 
 
+def pareto(found: Row, json: bool) -> None:
+    """A study's front, and how many models it was chosen from."""
+    if json:
+        dump(found)
+        return
+    points = [{**row, "trial": row["number"]} for row in found["trials"] if row["front"]]
+    if not points:
+        Console().print("This study has no complete trial.")
+        return
+    name, goal = found["objectives"][0]["name"], found["objectives"][0]["goal"]
+    points.sort(key=lambda point: point["values"][name], reverse=goal == "max")
+    Console().print(front(points, found["study"], found["knee"]))
+    aims = ", ".join(f"{aim['name']} ({aim['goal']})" for aim in found["objectives"])
+    Console().print(Text(f"{len(points)} of {len(found['trials'])} models; {aims}", "dim"))
+
+
 def standings(found: Iterable[Standing], study: int, objective: str) -> Table:
     """The plugins that competed, the best first."""
     shown = table("Plugin", f"{objective} (validation)", "Best trial", "Trials")

@@ -82,6 +82,32 @@ class Study(StudyRow):
     environment: Document
 
 
+class Objective(Record):
+    """Something that a search improves."""
+
+    name: str
+    goal: str = Field(description="min or max")
+    unit: str
+
+
+class Compromise(Record):
+    """A complete trial with its values of a study's objectives."""
+
+    number: int
+    plugin: str
+    values: dict[str, float]
+    front: bool = Field(description="Whether no other trial beats it in every objective")
+
+
+class Front(Record):
+    """A study's objectives, its complete trials' values, and which are on the Pareto front."""
+
+    study: int
+    objectives: list[Objective]
+    trials: list[Compromise]
+    knee: int | None = Field(description="The trial to recommend")
+
+
 class TrialRow(Record):
     """One configuration and what became of it."""
 

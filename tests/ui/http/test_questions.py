@@ -52,6 +52,9 @@ def test_studies_and_trials(site: Site) -> None:
     assert len(site.get(f"/v1/studies/{site.search}/trials", state=["complete", "failed"])) == 6
     curves = site.get(f"/v1/studies/{site.search}/curves", metric="accuracy")
     assert curves["5"] == [[1, 0.5], [2, 0.5]]
+    front = site.get(f"/v1/studies/{site.search}/front")
+    assert [aim["name"] for aim in front["objectives"]] == ["accuracy"]
+    assert [row["number"] for row in front["trials"] if row["front"]] == [5] == [front["knee"]]
 
 
 def test_one_trial_with_everything(site: Site) -> None:

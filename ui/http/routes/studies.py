@@ -8,10 +8,20 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from automl.dataset_db import query
+from automl.dataset_db.fronts import pareto_front
 from automl.ui.http.asking import AtDesk, Desk
 from automl.ui.http.errors import documented
 from automl.ui.http.parameters import CurvesAsked, Number, StudiesAsked, TrialsAsked, WithCode
-from automl.ui.http.records import Curves, Export, Study, StudyRow, Trial, TrialRow, without_places
+from automl.ui.http.records import (
+    Curves,
+    Export,
+    Front,
+    Study,
+    StudyRow,
+    Trial,
+    TrialRow,
+    without_places,
+)
 
 router = APIRouter(prefix="/v1", tags=["Studies"], responses=documented(404))
 
@@ -54,6 +64,12 @@ async def curves(
         return query.curves(study, desk.reader, metric=asked.metric, split=asked.split)
 
     return await desk.large(request, ask)
+
+
+@router.get("/studies/{study}/front", response_model=Front)
+async def front(request: Request, desk: AtDesk, study: Number) -> Response:
+    """The values of a study's objectives, its Pareto front and the recommended trial, the knee."""
+    return await desk.large(request, lambda: pareto_front(study, desk.reader))
 
 
 @router.get("/studies/{study}/trials/{number}", response_model=Trial)
