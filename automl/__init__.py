@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from automl.ui.actions import reproduce as reproduce
     from automl.ui.actions import resume as resume
     from automl.ui.actions import search as search
+    from automl.ui.ensembling import ensemble as ensemble
     from automl.ui.exporting import benchmark as benchmark_model  # noqa: F401
     from automl.ui.exporting import export as export_model  # noqa: F401
     from automl.ui.replaying import replay as replay
@@ -26,6 +27,7 @@ HOME = {
     "models": "automl.dataset_db.frames:models",
     "benchmark_model": "automl.ui.exporting:benchmark",
     "export_model": "automl.ui.exporting:export",
+    "ensemble": "automl.ui.ensembling:ensemble",
     "replay": "automl.ui.replaying:replay",
     **{
         name: f"automl.ui.actions:{name}"

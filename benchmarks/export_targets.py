@@ -13,7 +13,7 @@ from typing import Any
 from measure import finish
 
 from automl.core import checkpoint
-from automl.core.cards import PluginCard, TargetCard
+from automl.core.cards import TargetCard
 from automl.core.check import Case
 from automl.core.discovery import catalogue
 from automl.core.errors import AutoMLError, MissingExtra
@@ -145,7 +145,7 @@ def ratios(table: dict[str, list[ExportReport]]) -> dict[str, dict[str, float]]:
 def main() -> None:
     """Export everything and print; ``--write`` writes the page, ``--only NAME`` one plugin."""
     only = sys.argv[sys.argv.index("--only") + 1] if "--only" in sys.argv else ""
-    names = [card.name for card in catalogue().cards(PluginCard) if only in ("", card.name)]
+    names = [card.name for card in catalogue().architectures() if only in ("", card.name)]
     targets, missing = usable()
     table = {name: exports(name, targets) for name in names}
     if "--write" in sys.argv:

@@ -23,12 +23,25 @@ ExampleScores = dict[str, Tensor]  # each (examples,)
 
 
 @dataclass(frozen=True)
+class Averaging:
+    """How the answers of several models become one: what is averaged, and the answer of it.
+
+    ``prediction`` takes a model's outputs to a tensor (examples, ...) whose mean over models makes
+    sense (probabilities, say); ``outputs`` takes that mean back to outputs.
+    """
+
+    prediction: Callable[[Outputs], Tensor]
+    outputs: Callable[[Tensor], Outputs]
+
+
+@dataclass(frozen=True)
 class Problem:
     """A type of problem: its batch contract, its metrics and its default loss and score.
 
     The first metric is the objective. ``batch`` says, for each key of a batch, what it holds.
     ``loss`` maps outputs and batch to a scalar; ``score`` to each metric per example, shape
-    ``(examples,)``, so that no result depends on the batch size.
+    ``(examples,)``, so that no result depends on the batch size. ``averaging`` is there if several
+    models' answers can be averaged.
     """
 
     name: str
@@ -36,6 +49,7 @@ class Problem:
     batch: Mapping[str, str]
     loss: Callable[[Outputs, Batch], Tensor] | None = None
     score: Callable[[Outputs, Batch], ExampleScores] | None = None
+    averaging: Averaging | None = None
 
     @property
     def objective(self) -> Metric:

@@ -149,6 +149,10 @@ class Catalogue:
             f"Known: {', '.join(known) or 'none'}."
         )
 
+    def architectures(self) -> list[PluginCard]:
+        """The plugins that can be searched, by name: those that learn some type of problem."""
+        return [card for card in self.cards(PluginCard) if card.problems]
+
     def plugin_card(self, reference: str) -> PluginCard:
         """Return the card for a plugin's name, or for the folder of an unpackaged plugin."""
         if os.sep in reference or reference.startswith("."):

@@ -217,7 +217,7 @@ def resolve(plugin_reference: str, dataset_name: str) -> tuple[Plugin[Any, Any],
     """
     card = catalogue().plugin_card(plugin_reference)
     dataset = catalogue().dataset(dataset_name or card.dataset)
-    if dataset.problem.name not in card.problems:
+    if card.problems and dataset.problem.name not in card.problems:
         raise ConfigError(
             f"plugin {card.name!r} cannot learn dataset {dataset.name!r}: its problem is "
             f"{dataset.problem.name!r}, the plugin learns {', '.join(card.problems)}. "

@@ -1,11 +1,26 @@
-"""What the engine itself offers: small datasets to try plugins on."""
+"""What the engine itself offers: small datasets to try plugins on, and ensembles of models."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from automl.core.cards import DatasetCard
+from automl.core.cards import DatasetCard, Paper, PluginCard
 from automl.core.hooks import hookimpl
+
+ENSEMBLE = PluginCard(
+    name="ensemble",
+    target="automl.core.ensemble.plugin:EnsemblePlugin",
+    paper=Paper("Ensemble selection from libraries of models", 2004, authors="Caruana et al."),
+    problems=(),  # it learns nothing by itself, so no search has it
+    dataset="",
+    summary="models of a study as one: automl ensemble STUDY",
+)
+
+
+@hookimpl
+def register_plugins(register: Callable[[PluginCard], None]) -> None:
+    """Offer ensembles, which are made of a study's models."""
+    register(ENSEMBLE)
 
 
 @hookimpl

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from automl.core.cards import Metric
-from automl.core.data import Batch, ExampleScores, Outputs, Problem
+from automl.core.data import Averaging, Batch, ExampleScores, Outputs, Problem
 
 
 def cross_entropy(outputs: Outputs, batch: Batch) -> Tensor:
@@ -22,6 +22,31 @@ def classification_scores(outputs: Outputs, batch: Batch) -> ExampleScores:
         "accuracy": (logits.argmax(-1) == target).float(),
         "nll": functional.cross_entropy(logits, target, reduction="none"),
     }
+
+
+def probabilities(outputs: Outputs) -> Tensor:
+    """The classes' probabilities (batch, classes)."""
+    return functional.softmax(outputs["logits"], dim=-1)
+
+
+def logits(mean: Tensor) -> Outputs:
+    """Logits whose softmax is ``mean`` (batch, classes)."""
+    return {"logits": mean.clamp(min=SMALLEST).log()}
+
+
+def values(outputs: Outputs) -> Tensor:
+    """The answer itself."""
+    return outputs["value"]
+
+
+def valued(mean: Tensor) -> Outputs:
+    """A mean answer as an output."""
+    return {"value": mean}
+
+
+SMALLEST = 1e-30  # probability, so that its logarithm is finite in single precision
+MEAN_PROBABILITY = Averaging(probabilities, logits)
+MEAN_VALUE = Averaging(values, valued)
 
 
 def balanced(problem: Problem) -> Problem:
@@ -41,7 +66,8 @@ def balanced(problem: Problem) -> Problem:
         return {"balanced_accuracy": plain["accuracy"] * batch["weight"], **plain}
 
     keys = {**problem.batch, "weight": "float32 (batch,), rare classes count more"}
-    return Problem(problem.name, (BALANCED_ACCURACY, *problem.metrics), keys, loss, score)
+    metrics = (BALANCED_ACCURACY, *problem.metrics)
+    return Problem(problem.name, metrics, keys, loss, score, problem.averaging)
 
 
 def squared_error(outputs: Outputs, batch: Batch) -> Tensor:
@@ -123,19 +149,26 @@ def operator_learning(lengths: tuple[float, float] = (1.0, 1.0), periodic: bool 
         "x": "float32 (batch, channels, height, width), the input functions on a grid",
         "target": "float32 (batch, channels, height, width), the output functions",
     }
-    return Problem("operator-learning", OPERATOR_METRICS, keys, loss, score)
+    return Problem("operator-learning", OPERATOR_METRICS, keys, loss, score, MEAN_VALUE)
 
 
 def classification(name: str, inputs: str) -> Problem:
     """A classification problem whose batch holds ``inputs`` under ``x``."""
     batch = {"x": inputs, "target": "int64 (batch,), a class from 0"}
-    return Problem(name, CLASSIFICATION_METRICS, batch, cross_entropy, classification_scores)
+    return Problem(
+        name,
+        CLASSIFICATION_METRICS,
+        batch,
+        cross_entropy,
+        classification_scores,
+        MEAN_PROBABILITY,
+    )
 
 
 def regression(name: str, inputs: str, target: str) -> Problem:
     """A regression problem whose batch holds ``inputs`` under ``x``."""
     batch = {"x": inputs, "target": target}
-    return Problem(name, REGRESSION_METRICS, batch, squared_error, regression_scores)
+    return Problem(name, REGRESSION_METRICS, batch, squared_error, regression_scores, MEAN_VALUE)
 
 
 TABULAR_CLASSIFICATION = classification("tabular-classification", "float32 (batch, features)")

@@ -26,12 +26,11 @@ def block(text: str, name: str, content: str) -> str:
 
 def papers() -> str:
     """The table of plugins, with how many of their claims are reproduced."""
-    from automl.core.cards import PluginCard
     from automl.core.discovery import catalogue
 
     rows = ["| plugin | paper | learns | claims reproduced |", "|---|---|---|---|"]
     verdicts = claims()
-    for card in catalogue().cards(PluginCard):
+    for card in catalogue().architectures():
         mine = [c for c in verdicts if c["plugin"] == card.name]
         good = sum(c["verdict"] == "reproduced" for c in mine)
         told = f"{good} of {len(mine)}" if mine else "not checked"

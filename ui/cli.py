@@ -12,6 +12,7 @@ from typer.models import CommandInfo
 
 from automl.core.errors import AutoMLError
 from automl.ui.database import db_commands
+from automl.ui.ensembling import ensemble_command
 from automl.ui.importing import import_commands
 from automl.ui.models import models
 from automl.ui.options import Database, Json, largest, seconds, size_in_bytes
@@ -150,6 +151,10 @@ def search(
         float, typer.Option(help="Flash that the model may take as C in single precision.")
     ] = 0.0,
     full: Annotated[bool, typer.Option("--full", help="Start from the paper's own size.")] = False,
+    ensemble: Annotated[
+        int,
+        typer.Option(metavar="SIZE", help="Then average the best models, in SIZE additions."),
+    ] = 0,
     name: Annotated[str, typer.Option(help="Name of the study.")] = "",
     db: Database = None,
     json: Json = False,
@@ -176,7 +181,7 @@ def search(
 
     automl search --plugin selu --dataset digits --max-latency-ms 0.5 --target cpu
     """
-    from automl.ui import actions, render
+    from automl.ui import actions, ensembling, render
 
     result = actions.search(
         plugin or (),
@@ -220,7 +225,8 @@ def search(
         max_latency_ms=max_latency_ms,
         full=full,
     )
-    render.result(result, db, json)
+    joined = ensembling.after(result, ensemble, db=db, observer=render.observer())
+    render.result(result, db, json, joined)
     finish(result.state)
 
 
@@ -270,6 +276,7 @@ def resume(
     finish(result.state)
 
 
+app.command("ensemble", rich_help_panel="Search")(ensemble_command)
 app.command("replay", rich_help_panel="Search")(replay_command)
 
 

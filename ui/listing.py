@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from automl.core.cards import DatasetCard, PluginCard
+from automl.core.cards import DatasetCard
 from automl.core.discovery import Catalogue, catalogue
 from automl.core.errors import AutoMLError
 
@@ -27,7 +27,7 @@ EXTRAS = {
 def plugin_rows(found: Catalogue) -> list[dict[str, Any]]:
     """Every plugin, and every entry point that failed to load with its reason."""
     rows: list[dict[str, Any]] = []
-    for card in found.cards(PluginCard):
+    for card in found.architectures():
         offer, paper = found.offer_of(card), card.paper
         rows.append(
             {
@@ -82,7 +82,7 @@ def plugins(json: bool) -> bool:
 
 def dataset_rows(found: Catalogue) -> list[dict[str, Any]]:
     """Every dataset with the plugins that can learn it."""
-    learners = found.cards(PluginCard)
+    learners = found.architectures()
     return [
         {
             "name": card.name,

@@ -156,12 +156,11 @@ class Searches:
 
         Returns at once; ask `search_result` how it goes.
         """
-        from automl.core.cards import PluginCard
         from automl.core.discovery import catalogue
 
         if self.process is not None and self.process.poll() is None:
             raise StudyError("a search is running: ask search_result, or wait")
-        known = [card.name for card in catalogue().cards(PluginCard)]
+        known = [card.name for card in catalogue().architectures()]
         if plugin not in known:  # a folder would be code of the model's choice
             raise UnknownName(
                 f"there is no installed plugin {plugin!r}.{did_you_mean(plugin, known)}"

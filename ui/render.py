@@ -82,10 +82,13 @@ def table(*columns: str) -> Table:
     return made
 
 
-def result(found: StudyResult, db: str | None, json: bool) -> None:
-    """How a search ended: the winner, where it is stored, what to try next."""
+def result(
+    found: StudyResult, db: str | None, json: bool, ensemble: StudyResult | None = None
+) -> None:
+    """How a search ended: the winner, where it is stored, what to try next; then its ensemble."""
     if json:
-        dump(found.to_dict())
+        more = {} if ensemble is None else {"ensemble": ensemble.to_dict()}
+        dump({**found.to_dict(), **more})
         return
     console = Console()
     counts = f"{found.complete} complete, {found.pruned} pruned, {found.failed} failed"
@@ -119,11 +122,13 @@ def result(found: StudyResult, db: str | None, json: bool) -> None:
         next_ = [f"automl trials {found.study}{at}"]
     if found.state in ("interrupted", "exhausted", "failed"):
         next_.insert(0, f"automl resume {found.study}{at}")
-    else:
+    elif found.best is None or found.best.plugin != "ensemble":
         done = found.complete + found.pruned + found.failed
         next_.append(f"automl resume {found.study} --trials {2 * done}{at}")
     parts += [Text("Next:", "bold"), *(Text(f"  {command}", "cyan") for command in next_)]
     console.print(Panel(Group(*parts), border_style="green" if found.best else "yellow"))
+    if ensemble is not None:
+        result(ensemble, db, json)
 
 
 def front(found: Iterable[Mapping[str, Any]], study: int, knee: int | None) -> Table:

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from automl.core.cards import PluginCard
 from automl.core.check import LAWS, Case, check
 from automl.core.discovery import catalogue
 from automl.export.law import export_matches_torch
@@ -13,7 +12,7 @@ from automl.ui.scaffold import new_plugin
 
 ROOT = Path(__file__).parents[2]
 EVERY_LAW = (*LAWS, export_matches_torch)
-OURS = [card.name for card in catalogue().cards(PluginCard)]
+OURS = [card.name for card in catalogue().architectures()]
 
 
 @pytest.mark.parametrize("law", EVERY_LAW, ids=lambda law: law.__name__)
