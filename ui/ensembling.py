@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from automl.core.errors import ConfigError, StudyError
-from automl.core.places import artifact_root
-from automl.dataset_db import query
 from automl.ui.options import Database, Json
 
 if TYPE_CHECKING:
@@ -41,6 +39,8 @@ def ensemble(
         StudyError: if its models' answers cannot be averaged, or there are fewer than two.
         ConfigError: if size or candidates make no sense.
     """
+    from automl.dataset_db import query
+
     for name, value in (("size", size), ("candidates", candidates)):
         if value < 1:
             raise ConfigError(f"{name}={value} must be at least 1")
@@ -73,6 +73,8 @@ def after(
 def candidate(reference: str, db: str | None) -> Candidate:
     """A complete trial as an ensemble may take it in."""
     from automl.core.ensemble.assemble import Candidate
+    from automl.core.places import artifact_root
+    from automl.dataset_db import query
     from automl.ui.actions import task_of
 
     row = query.trial(reference, db)

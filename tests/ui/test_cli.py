@@ -93,7 +93,7 @@ def test_plugins_are_listed_with_the_broken_ones(tmp_path: Path) -> None:
         (["search", "-p", "ptrnet", "-t", "soon"], "must be a duration such as 90"),
         (
             ["search", "-p", "ptrnet", "--sampler", "tp"],
-            "must be one of auto, tpe, gp, cmaes, qmc, random",
+            "must be one of auto, tpe, gp, cmaes, nsga2, nsga3, qmc, random",
         ),
         (["search", "-p", "selu", "--warm-start", "7"], "there is no search or import 7"),
         (["search", "-p", "selu", "--warm-trials", "2"], "needs a warm start"),
