@@ -196,6 +196,12 @@ def complete(params: dict[str, Any], distributions: dict[str, Any]) -> dict[str,
 
 METHODS: dict[str, Callable[[Arena], None]] = {
     "automl": automl(),
+    "tpe asha": automl(pruner="asha"),
+    "tpe asha .1": automl(pruner="asha", warmup=0.1),
+    "tpe median .1": automl(warmup=0.1),
+    "gp median": automl(sampler="gp"),
+    "gp median .1": automl(sampler="gp", warmup=0.1),
+    "gp asha .1": automl(sampler="gp", pruner="asha", warmup=0.1),
     "auto asha": automl(sampler="auto", pruner="asha"),
     "auto median": automl(sampler="auto", pruner="median"),
     "random": by_optuna(optuna.samplers.RandomSampler, prunes=False),

@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections.abc import Callable
+from copy import copy
 from typing import Any, Literal, cast
 
 import optuna
-from optuna.trial import BaseTrial, FrozenTrial
+from optuna.distributions import BaseDistribution
+from optuna.trial import BaseTrial, FrozenTrial, TrialState
 
 SamplerName = Literal["tpe", "gp", "cmaes", "nsga2", "nsga3", "qmc", "random"]
 SAMPLERS: tuple[SamplerName | Literal["auto"], ...] = (
@@ -57,6 +59,39 @@ class SeededRandomSampler(optuna.samplers.RandomSampler):
         super().before_trial(study, trial)
 
 
+class WithPruned:
+    """A study in which a pruned trial counts as complete, with the value that it had reached.
+
+    Optuna's Gaussian process sees complete trials only; where most are pruned it would learn
+    nothing of what is bad and propose it again.
+    """
+
+    def __init__(self, study: optuna.Study) -> None:
+        self._study = study
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._study, name)
+
+    def _get_trials(
+        self, deepcopy: bool, states: tuple[TrialState, ...], use_cache: bool
+    ) -> list[FrozenTrial]:
+        asked = (*states, TrialState.PRUNED)
+        trials = self._study._get_trials(deepcopy, asked, use_cache)
+        pruned = TrialState.PRUNED
+        found = [completed(trial) if trial.state is pruned else trial for trial in trials]
+        return [trial for trial in found if trial.state is not pruned]
+
+
+def completed(trial: FrozenTrial) -> FrozenTrial:
+    """A pruned trial with its last report as its value; itself if it never reported."""
+    if not trial.intermediate_values:
+        return trial
+    found = copy(trial)
+    found.state = TrialState.COMPLETE
+    found.values = [trial.intermediate_values[max(trial.intermediate_values)]]
+    return found
+
+
 class SeededGPSampler(optuna.samplers.GPSampler):
     """A Gaussian process whose stream depends only on the study's seed and the trial's number."""
 
@@ -70,6 +105,15 @@ class SeededGPSampler(optuna.samplers.GPSampler):
         """Reseed for this trial."""
         reseed(self, derived_seed(self._study_seed, "gp", trial.number))
         super().before_trial(study, trial)
+
+    def sample_relative(
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        search_space: dict[str, BaseDistribution],
+    ) -> dict[str, Any]:
+        """Propose by all that ended, the pruned ones included."""
+        return super().sample_relative(cast("optuna.Study", WithPruned(study)), trial, search_space)
 
 
 class SeededCmaEsSampler(optuna.samplers.CmaEsSampler):
