@@ -142,7 +142,8 @@ def eight_bit(subject: Subject, model: Any, folder: Path, name: str) -> Variant:
         with tempfile.TemporaryDirectory() as work:
             plain, small = Path(work) / "plain.onnx", Path(work) / "small.onnx"
             onnx.save(model, plain)
-            quantise.static(plain, small, list(single_examples(subject, lengths)))
+            with quantise.prepared(plain) as ready:
+                quantise.static(ready, small, list(single_examples(subject, lengths)))
             write(onnx.load(small), folder, name)
     except ExportError as error:
         shutil.rmtree(folder, ignore_errors=True)
