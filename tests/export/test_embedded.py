@@ -16,7 +16,7 @@ from automl.core.discovery import catalogue
 from automl.core.errors import ExportError, MissingExtra
 from automl.core.plugin import Axis, Exportable
 from automl.core.trial import TrialTask, seed_everything
-from automl.export import graph, operators
+from automl.export import graph, operators, quantise
 from automl.export.embedded import codegen, devices, harness
 from automl.export.embedded.target import EmbeddedTarget
 from automl.export.exporting import export_trial
@@ -99,6 +99,22 @@ def test_eight_bits_take_less_flash(digits: TrialTask, tmp_path: Path) -> None:
         assert eight["facts"]["flash_bytes"] < 0.7 * plain["facts"]["flash_bytes"]
     else:
         assert (eight["status"], "decisions equal" in eight["message"]) == ("refused", True)
+
+
+def test_what_is_wrong_here_is_not_built_for_other_processors(
+    digits: TrialTask, tmp_path: Path, monkeypatch
+) -> None:
+    real = quantise.static
+
+    def rough(ready: Path, into: Path, batches: object) -> None:
+        real(ready, into, [{"x": torch.zeros(1, 1, 8, 8)}])  # ranges of nothing: everything saturates
+
+    monkeypatch.setattr(quantise, "static", rough)
+    report = exported(digits, tmp_path / "out", precision="int8")
+    assert report.status == "refused"
+    assert "of the decisions equal" in report.message
+    assert report.variants[0]["facts"] == {}
+    assert report.message in (tmp_path / "out" / "embedded" / "README.md").read_text()
 
 
 def test_without_tools_it_says_what_to_install(
