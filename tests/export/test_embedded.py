@@ -107,7 +107,9 @@ def test_what_is_wrong_here_is_not_built_for_other_processors(
     real = quantise.static
 
     def rough(ready: Path, into: Path, batches: object) -> None:
-        real(ready, into, [{"x": torch.zeros(1, 1, 8, 8)}])  # ranges of nothing: everything saturates
+        real(
+            ready, into, [{"x": torch.zeros(1, 1, 8, 8)}]
+        )  # ranges of nothing: everything saturates
 
     monkeypatch.setattr(quantise, "static", rough)
     report = exported(digits, tmp_path / "out", precision="int8")
