@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 from typing import Any
 
 from sqlalchemy import Connection, Row, Table, insert, select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from automl.core.record import PluginRecord, StudySpec
 from automl.dataset_db.schema import (
@@ -36,7 +36,8 @@ def code_hash(code: dict[str, str]) -> str:
 
 def upsert(connection: Connection, table: Table) -> Any:
     """An INSERT of the connection's dialect, which knows ON CONFLICT."""
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    # Each imports much: only the one in use.
+    dialect = importlib.import_module(f"sqlalchemy.dialects.{connection.dialect.name}")
     return dialect.insert(table)
 
 

@@ -17,7 +17,7 @@ from sqlalchemy import Connection, Engine, NullPool, Pool, QueuePool, event, mak
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
 from automl.core.errors import DatabaseError, MissingExtra, QueryTimeout
-from automl.core.places import Places
+from automl.core.places import database
 from automl.dataset_db.types import dumps, loads
 
 Db: TypeAlias = str | Path | Engine | None  # a file, a URL, one that is open, or the default
@@ -53,7 +53,7 @@ def database_url(db: str | Path | None = None) -> sqlalchemy.URL:
     Raises:
         DatabaseError: if it is neither a file name nor a SQLite or PostgreSQL URL.
     """
-    given = str(db or Places().db)
+    given = str(db or database())
     if "://" not in given:
         return sqlalchemy.URL.create("sqlite", database=str(Path(given).expanduser()))
     try:

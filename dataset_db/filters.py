@@ -238,6 +238,8 @@ def placed(connection: Connection, name: str, operator: str, value: Any) -> Colu
     key, place, target = owner
     matching = select(target).select_from(place).where(condition)
     found = connection.execute(matching.limit(FEW + 1)).scalars().all()
+    if not found:
+        return false()  # an empty list would be looked up for each trial
     if len(found) == 1:
         only: ColumnElement[bool] = key == found[0]  # an index then gives the trials in order
         return only

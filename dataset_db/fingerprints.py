@@ -8,7 +8,6 @@ and a search must not pay for it.
 from __future__ import annotations
 
 import ast
-import gc
 import warnings
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
@@ -18,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from automl.dataset_db.catalogue import sha256
+from automl.dataset_db.columns import uncollected
 
 PERMUTATIONS = 128
 SHINGLE = 7  # tokens
@@ -55,15 +55,9 @@ class Hashes(dict[str, int]):
 def fingerprint(texts: Iterable[str]) -> list[Fingerprint]:
     """The fingerprints of texts, in order; about 2 ms of processor time each, parsing included."""
     hashes = Hashes()
-    collecting = gc.isenabled()
-    gc.disable()  # syntax trees hold no cycles, and looking for some costs a quarter of the time
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of the parser, about the texts
-            return [one(text, hashes) for text in texts]
-    finally:
-        if collecting:
-            gc.enable()
+    with uncollected(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the parser, about the texts
+        return [one(text, hashes) for text in texts]
 
 
 def one(text: str, hashes: Hashes) -> Fingerprint:

@@ -7,11 +7,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
+from automl.dataset_db.columns import uncollected
 from automl.dataset_db.engine import reading
 from automl.dataset_db.filters import Where
 from automl.dataset_db.pages import NAMES, chosen_columns, fetch, selection, series
 from automl.dataset_db.parts import codes
+from automl.dataset_db.records import Asked
 
 OBJECT = np.dtype(object)
 KINDS = {  # all others are kept as they are: equal texts stay one object
@@ -84,6 +87,49 @@ def models(  # noqa: PLR0913  filters and parts, all by keyword
     frame = table(found)
     frame.attrs["next"] = mark
     return frame
+
+
+def records(  # noqa: PLR0913  filters by keyword
+    db: Any = None,
+    *,
+    plugin: str | Sequence[str] | None = None,
+    family: str | Sequence[str] | None = None,
+    dataset: str | None = None,
+    problem: str | None = None,
+    source: str | None = None,
+    study: int | None = None,
+    where: Where | None = None,
+    limit: int | None = None,
+    after: str | None = None,
+    **options: Any,
+) -> pd.DataFrame:
+    """The objective at each step of each trial, by trial and step, as a DataFrame.
+
+    Columns are ``trial_id``, ``step``, ``value`` and ``seconds`` (cumulative, where it was
+    reported) and what ``options`` ask for, see ``records.Asked``; ``config`` is one dictionary for
+    each trial, a source one object for each text. ``limit`` and ``after`` page, see ``models``.
+
+    Raises:
+        ConfigError: if a filter, a column or a limit makes no sense.
+        DatabaseError: if there is no readable database.
+    """
+    asked = Asked(**options)
+    given = dict(zip(NAMES, (plugin, family, dataset, problem, source, study), strict=True))
+    with uncollected(), reading(db) as connection:
+        found, trials, mark = asked.of(
+            connection, selection(given, where, limit=limit, after=after)
+        )
+    place = np.searchsorted(trials.pop("_id"), found["trial_id"])
+    about = {name: objects(values)[place] for name, values in trials.items()}
+    frame = table({**found, **about})
+    frame = frame.dropna(ignore_index=True) if asked.complete else frame
+    frame.attrs["next"] = mark
+    return frame
+
+
+def objects(values: list[Any]) -> NDArray[np.object_]:
+    """The values as an array, whatever they are."""
+    return np.fromiter(values, np.object_, len(values))
 
 
 def table(columns: Mapping[str, Any]) -> pd.DataFrame:

@@ -8,14 +8,14 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import BigInteger, ColumnElement, Connection, Select, func, literal, select, tuple_
 
 from automl.core.errors import ConfigError
-from automl.dataset_db.columns import Columns, read
+from automl.dataset_db.columns import Columns, among, read
 from automl.dataset_db.engine import reading
 from automl.dataset_db.filters import COLUMNS, Where, conditions, unknown
 from automl.dataset_db.parts import codes, evaluations_of, series_of
@@ -35,9 +35,13 @@ DESCENDING: dict[str, ColumnElement[Any]] = {
     "trial_id": TRIAL.c.id,
     **{name: func.coalesce(TRIAL.c[name], -LAST) for name in ("seconds", *COUNTS)},
 }
+AHEAD = 5000  # trials that are looked through for the best of each network before all are ranked
 UNIQUE = {"plugin": PLUGIN.c.name, "family": PLUGIN.c.family, "study": TRIAL.c.study_id}
 EVERYTHING = MODELS.join(PAPER, PAPER.c.id == PLUGIN.c.paper_id).outerjoin(
     SOURCE, SOURCE.c.id == STUDY.c.source_id
+)
+GROUPED = TRIAL.join(STUDY, STUDY.c.id == TRIAL.c.study_id).join(
+    PLUGIN, PLUGIN.c.id == TRIAL.c.plugin_id
 )
 NAMES = ("plugin", "family", "dataset", "problem", "source", "study")  # filters with a name
 
@@ -90,25 +94,47 @@ class Selection:
 
     def ranked(self, connection: Connection) -> Select[Any]:
         """The ids of the page's trials and one more, in order; by trials alone if possible."""
+        if self.unique is not None and (found := self.first_page(connection)) is not None:
+            return select(TRIAL.c.id).where(among(connection, TRIAL.c.id, found))
         chosen = self.met(connection)
         if self.unique is not None:
             chosen = [TRIAL.c.id.in_(self.first_of_each(chosen))]
         if self.after is not None:
             chosen.append(self.beyond(self.after))
         query = select(TRIAL.c.id).where(*chosen)
-        if self.limit is None:
-            return query
-        return self.sorted(query).limit(self.limit + 1)
+        return query if self.limit is None else self.sorted(query).limit(self.limit + 1)
+
+    def first_page(self, connection: Connection) -> list[int] | None:
+        """The ids of the first page of the best of each and one more, from the best few trials.
+
+        An index has those in order, and the first trial of a network among them is its best. None
+        if they are of too few networks to fill the page: then all trials must be ranked.
+        """
+        by_index = self.order_by == "objective" and not self.descending
+        if self.limit is None or self.after is not None or not by_index:
+            return None
+        chosen = replace(self, unique=None).met(connection)
+        query = select(*self.group, TRIAL.c.id).select_from(GROUPED).where(*chosen)
+        best: dict[tuple[Any, ...], int] = {}
+        looked = 0
+        with connection.execute(self.sorted(query).limit(AHEAD)) as found:
+            for *group, key in found:
+                looked += 1
+                best.setdefault(tuple(group), key)
+                if len(best) > self.limit:
+                    return list(best.values())
+        return list(best.values()) if looked < AHEAD else None
+
+    @property
+    def group(self) -> tuple[ColumnElement[Any], ...]:
+        """What trials have in common of which only the best is kept."""
+        assert self.unique is not None
+        return UNIQUE[self.unique], TRIAL.c.dataset_id, STUDY.c.metric
 
     def first_of_each(self, chosen: list[ColumnElement[bool]]) -> Select[Any]:
         """The ids of the best trial of each network (or family, or study) by dataset and metric."""
-        assert self.unique is not None
-        of = (UNIQUE[self.unique], TRIAL.c.dataset_id, STUDY.c.metric)
-        place = func.row_number().over(partition_by=of, order_by=(TRIAL.c.cost, TRIAL.c.id))
-        joined = TRIAL.join(STUDY, STUDY.c.id == TRIAL.c.study_id).join(
-            PLUGIN, PLUGIN.c.id == TRIAL.c.plugin_id
-        )
-        counted = select(TRIAL.c.id, place.label("place")).select_from(joined).where(*chosen)
+        place = func.row_number().over(partition_by=self.group, order_by=(TRIAL.c.cost, TRIAL.c.id))
+        counted = select(TRIAL.c.id, place.label("place")).select_from(GROUPED).where(*chosen)
         inner = counted.subquery()
         return select(inner.c.id).where(inner.c.place == 1)
 

@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-import pandas as pd
-from numpy.typing import NDArray
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
@@ -27,12 +25,12 @@ from sqlalchemy import (
 )
 
 from automl.core.errors import ConfigError
-from automl.dataset_db.columns import Columns, among, read
+from automl.dataset_db.columns import Columns, among, read, uncollected
 from automl.dataset_db.engine import reading
 from automl.dataset_db.filters import COLUMNS, Where, fit, unknown
-from automl.dataset_db.frames import table
 from automl.dataset_db.pages import EVERYTHING, NAMES, Selection, selection
 from automl.dataset_db.parts import codes
+from automl.dataset_db.query import Row
 from automl.dataset_db.schema import (
     CODE,
     PLUGIN,
@@ -53,7 +51,73 @@ OWN = {"_plugin": PLUGIN.c.id, "_source": SOURCE.c.name, "_metric": STUDY.c.metr
 FIRST = select(PLUGIN.c.name, func.min(PLUGIN.c.id).label("id")).group_by(PLUGIN.c.name).subquery()
 
 
-def records(  # noqa: PLR0913  filters and parts, all by keyword
+@dataclass(frozen=True)
+class Asked:
+    """Which records of a selection of trials, and what to tell of them.
+
+    Attributes:
+        step: One step only.
+        split: By default the one that the objective was measured on: validation, or test of
+            imported records.
+        best: The best record of each network at each step only, by dataset and metric.
+        columns: Facts of the trial, any of ``filters.COLUMNS``.
+        config: Add the settings of the trial.
+        code: Add the source of the network.
+        texts: Add the source of its transform and of its metric.
+        facts: Add the published statistics of the network.
+        config_columns: Add a column for each setting.
+        complete: Leave out records of which anything is missing.
+    """
+
+    step: int | None = None
+    split: str | None = None
+    best: bool = False
+    columns: Sequence[str] = FACTS
+    config: bool = True
+    code: bool = False
+    texts: bool = False
+    facts: bool = False
+    config_columns: bool = False
+    complete: bool = False
+
+    def __post_init__(self) -> None:
+        for name in self.columns:
+            if name not in COLUMNS:
+                raise ConfigError(unknown("column", name, COLUMNS))
+
+    def of(self, connection: Connection, chosen: Selection) -> tuple[Columns, Columns, str | None]:
+        """The records' own columns, those of their trials by ``_id``, and the next page's mark.
+
+        What is known of a trial is read once, however many records it has.
+        """
+        found, mark = Reported(connection, chosen, self.step, self.split).page(self.best)
+        trials = self.about(connection, set(found["trial_id"]))
+        networks, sources, metrics = (trials.pop(name) for name in OWN)
+        if self.code:
+            files = codes(connection, networks)
+            trials["code"] = [files[key] for key in networks]
+        if self.texts:
+            trials |= texts_of(trials["config"], sources, metrics, other_texts(connection))
+        if self.config_columns:
+            trials |= settings_of(trials["config"])
+        if not self.config and "config" not in self.columns:
+            trials.pop("config", None)
+        return found, trials, mark
+
+    def about(self, connection: Connection, keys: Collection[int]) -> Columns:
+        """The facts of trials, with those of ``OWN``, in order of ``_id``."""
+        names = dict.fromkeys(name for name in self.columns if name not in REPORTED)
+        if self.config or self.texts or self.config_columns:
+            names["config"] = None
+        wanted = [COLUMNS[name].label(name) for name in names]
+        wanted += [PLUGIN.c.facts.label("facts")] if self.facts else []
+        own = [column.label(name) for name, column in OWN.items()]
+        query = select(TRIAL.c.id.label("_id"), *own, *wanted).select_from(EVERYTHING)
+        some = query.where(among(connection, TRIAL.c.id, keys)).order_by(TRIAL.c.id)
+        return read(connection, some)
+
+
+def record_page(  # noqa: PLR0913  filters by keyword
     db: Any = None,
     *,
     plugin: str | Sequence[str] | None = None,
@@ -63,85 +127,49 @@ def records(  # noqa: PLR0913  filters and parts, all by keyword
     source: str | None = None,
     study: int | None = None,
     where: Where | None = None,
-    step: int | None = None,
-    split: str | None = None,
-    best: bool = False,
-    columns: Sequence[str] = FACTS,
-    config: bool = True,
-    code: bool = False,
-    texts: bool = False,
-    facts: bool = False,
-    config_columns: bool = False,
-    complete: bool = False,
-    limit: int | None = None,
+    limit: int | None = 100,
     after: str | None = None,
-) -> pd.DataFrame:
-    """The objective at each step of each trial, by trial and step, as a DataFrame.
+    **options: Any,
+) -> dict[str, Any]:
+    """The objective at each step of each trial as plain rows, by trial and step.
 
-    Columns are ``trial_id``, ``step``, ``value`` and ``seconds`` (cumulative, where it was
-    reported), those of ``columns`` (any of ``filters.COLUMNS``), ``config`` (one dictionary for
-    each trial; ``config_columns`` makes a column of each setting), ``facts`` (published statistics
-    of the network), and for ``code`` and ``texts`` the source of the network, of its transform and
-    of its metric, one object for each text. ``split`` is by default the one that the objective was
-    measured on: validation, or test of imported records. ``step`` keeps one step; ``best`` the best
-    record of each network at each step, by dataset and metric. ``complete`` drops rows in which
-    anything is missing. ``limit`` and ``after`` page, see ``frames.models``.
+    Returns ``{"rows": [...], "next": mark or None, "code": {...}}``. ``options`` are those of
+    ``Asked``. ``code`` has the texts of each network once, by the ``code_hash`` that each row has
+    then. Rows of one trial share its settings.
 
     Raises:
         ConfigError: if a filter, a column or a limit makes no sense.
         DatabaseError: if there is no readable database.
     """
+    if options.get("code") and "code_hash" not in options.get("columns", FACTS):
+        options["columns"] = (*options["columns"], "code_hash")
+    asked = Asked(**options)
     given = dict(zip(NAMES, (plugin, family, dataset, problem, source, study), strict=True))
     chosen = selection(given, where, limit=limit, after=after)
-    for name in columns:
-        if name not in COLUMNS:
-            raise ConfigError(unknown("column", name, COLUMNS))
-    settings = config or texts or config_columns
-    wanted = dict.fromkeys(name for name in columns if name not in REPORTED)
-    with reading(db) as connection:
-        found, mark = Reported(connection, chosen, step, split).page(best)
-        trials = about_trials(connection, set(found["trial_id"]), list(wanted), settings, facts)
-        networks, sources, metrics = (trials.pop(name) for name in OWN)
-        if code:
-            files = codes(connection, networks)
-            trials["code"] = [files[key] for key in networks]
-        if texts:
-            others = other_texts(connection)
-            trials |= texts_of(trials["config"], sources, metrics, others)
-    if config_columns:
-        trials |= settings_of(trials["config"])
-    if not config and "config" not in wanted:
-        trials.pop("config", None)
-    # What is known of a trial is read once, and stands in the row of each of its steps.
-    place = np.searchsorted(trials.pop("_id"), found["trial_id"])
-    about = {name: objects(values)[place] for name, values in trials.items()}
-    frame = table({**found, **about})
-    frame = frame.dropna(ignore_index=True) if complete else frame
-    frame.attrs["next"] = mark
-    return frame
+    with uncollected():
+        with reading(db) as connection:
+            found, trials, mark = asked.of(connection, chosen)
+        page: dict[str, Any] = {"next": mark}
+        if asked.code:
+            page["code"] = dict(zip(trials["code_hash"], trials.pop("code"), strict=True))
+        about = by_id(trials)
+        page["rows"] = [
+            {"trial_id": trial, "step": step, "value": value, "seconds": seconds, **about[trial]}
+            for trial, step, value, seconds in zip(*found.values(), strict=True)
+        ]
+    if asked.complete:
+        whole = (row for row in page["rows"] if all(value is not None for value in row.values()))
+        page["rows"] = list(whole)
+    return page
 
 
-def objects(values: list[Any]) -> NDArray[np.object_]:
-    """The values as an array, whatever they are."""
-    return np.fromiter(values, np.object_, len(values))
-
-
-def record_page(db: Any = None, *, limit: int = 100, **options: Any) -> dict[str, Any]:
-    """The same as plain rows: ``{"rows": [...], "next": mark or None, "code": {...}}``.
-
-    ``code`` has the texts of each network once, by the ``code_hash`` that each row has then.
-    """
-    code = bool(options.pop("code", False))
-    columns = tuple(options.pop("columns", FACTS))
-    if code and "code_hash" not in columns:
-        columns += ("code_hash",)
-    frame = records(db, limit=limit, code=code, columns=columns, **options)
-    found: dict[str, Any] = {"next": frame.attrs["next"]}
-    if code:
-        found["code"] = dict(zip(frame["code_hash"], frame.pop("code"), strict=True))
-    frame = frame.astype(object)
-    found["rows"] = frame.where(frame.notna(), None).to_dict("records")
-    return found
+def by_id(columns: Columns) -> dict[int, Row]:
+    """Rows by their ``_id``."""
+    keys = columns.pop("_id")
+    if not columns:
+        return {key: {} for key in keys}
+    rows = zip(*columns.values(), strict=True)
+    return {key: dict(zip(columns, row, strict=True)) for key, row in zip(keys, rows, strict=True)}
 
 
 class Reported:
@@ -219,18 +247,6 @@ class Reported:
         if not good:
             raise ConfigError(f"after={after!r} marks no page of records: use `next` of one")
         return tuple_(of.trial_id, of.step) > tuple_(*(literal(key, BigInteger()) for key in keys))
-
-
-def about_trials(
-    connection: Connection, keys: Collection[int], columns: list[str], config: bool, facts: bool
-) -> Columns:
-    """The facts of trials, with those of ``OWN``, in order of ``_id``."""
-    wanted = [COLUMNS[name].label(name) for name in columns]
-    wanted += [TRIAL.c.config.label("config")] if config and "config" not in columns else []
-    wanted += [PLUGIN.c.facts.label("facts")] if facts else []
-    own = [column.label(name) for name, column in OWN.items()]
-    query = select(TRIAL.c.id.label("_id"), *own, *wanted).select_from(EVERYTHING)
-    return read(connection, query.where(among(connection, TRIAL.c.id, keys)).order_by(TRIAL.c.id))
 
 
 def other_texts(connection: Connection) -> dict[tuple[str, str], str]:

@@ -102,16 +102,17 @@ class CpuTarget(Target):
 
 def eight_bit(subject: Subject, model: Path, folder: Path) -> Iterator[Variant]:
     """Both kinds of int8; one that the quantiser does not manage is refused with the reason."""
-    for precision, file in EIGHT_BIT.items():
-        variant = Variant(precision, file)
-        try:
-            if precision == "int8-static":
-                quantise.static(model, folder / file, subject.calibration())
-            else:
-                quantise.dynamic(model, folder / file)
-        except ExportError as error:
-            variant = variant.found("refused", str(error))
-        yield variant
+    with quantise.prepared(model) as ready:
+        for precision, file in EIGHT_BIT.items():
+            variant = Variant(precision, file)
+            try:
+                if precision == "int8-static":
+                    quantise.static(ready, folder / file, subject.calibration())
+                else:
+                    quantise.dynamic(ready, folder / file)
+            except ExportError as error:
+                variant = variant.found("refused", str(error))
+            yield variant
 
 
 def median(variant: Variant) -> float:

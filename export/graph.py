@@ -174,6 +174,15 @@ def every_node(graph: Any) -> Iterator[Any]:
                 yield from every_node(attribute.g)
 
 
+def sizes(graph: Any) -> dict[str, list[int]]:
+    """The sizes of the values that a graph tells them of; 0 where an axis is free."""
+    found = {
+        value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim]
+        for value in (*graph.value_info, *graph.input)
+    }
+    return found | {tensor.name: list(tensor.dims) for tensor in graph.initializer}
+
+
 def provenance(path: Path) -> dict[str, str]:
     """What an exported file says of its origin.
 

@@ -24,13 +24,15 @@ WARNINGS, ERRORS = 2, 3  # of onnxruntime's levels; warnings are its default
 MARKS = ("QuantizeLinear", "MatMulInteger", "DynamicQuantizeLSTM", "DynamicQuantizeMatMul")
 
 
-def dynamic(model: Path, into: Path) -> None:
+def dynamic(ready: Path, into: Path) -> None:
     """Weights of matrix products as int8; scales of activations are found at run time.
+
+    ``ready`` is a graph as ``prepared`` makes it.
 
     Raises:
         ExportError: if the graph has nothing to quantise, or the quantiser fails.
     """
-    with prepared(model) as ready, quiet():
+    with quiet():
         try:
             quantization.quantize_dynamic(
                 ready,
@@ -44,15 +46,16 @@ def dynamic(model: Path, into: Path) -> None:
     require_effect(into)
 
 
-def static(model: Path, into: Path, batches: Sequence[dict[str, Tensor]]) -> None:
+def static(ready: Path, into: Path, batches: Sequence[dict[str, Tensor]]) -> None:
     """Weights and activations as int8 between QuantizeLinear and DequantizeLinear.
 
-    ``batches`` of inputs show the ranges of the activations.
+    ``ready`` is a graph as ``prepared`` makes it; ``batches`` of inputs show the ranges of the
+    activations.
 
     Raises:
         ExportError: if the graph has nothing to quantise, or the quantiser fails.
     """
-    with prepared(model) as ready, quiet():
+    with quiet():
         try:
             quantization.quantize_static(
                 ready,

@@ -1,4 +1,4 @@
-"""A graph for one fixed size, without loops: for runtimes that know neither."""
+"""A graph of one size without loops, whose layers run forward: for runtimes that know no more."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from onnxruntime.tools.onnx_model_utils import make_dim_param_fixed
 
 from automl.core.errors import ExportError
 from automl.core.plugin import Exportable
+from automl.export.graph import sizes
 from automl.export.parity import example_lengths
+from automl.export.recurrent import forward_only
 
 LONGEST = 256  # steps of a loop that are written out
 ERRORS = 3  # of onnxruntime's levels of severity
@@ -29,8 +31,11 @@ def fixed_lengths(exportable: Exportable) -> dict[str, int]:
 def fixed(path: Path, lengths: dict[str, int]) -> Any:
     """The graph of a file with its free axes fixed, constants folded and scans written out.
 
+    Recurrent layers run forward only, see ``recurrent``.
+
     Raises:
         ExportError: if a scan is too long, or the graph is not one that onnxruntime can load.
+        Unsupported: if a layer that runs backward has no such equivalent.
     """
     model = onnx.load(path)
     for name, length in lengths.items():
@@ -39,7 +44,7 @@ def fixed(path: Path, lengths: dict[str, int]) -> Any:
     model = simplified(model)
     while any(node.op_type == "Scan" for node in model.graph.node):
         model = simplified(without_scans(model))
-    return model
+    return simplified(forward_only(model))
 
 
 def simplified(model: Any) -> Any:
@@ -81,9 +86,7 @@ def without_scans(model: Any) -> Any:
         ExportError: if a scan has more than ``LONGEST`` steps or goes along another axis than 0.
     """
     found = copy.deepcopy(model)
-    shapes = {value.name: dims(value) for value in (*found.graph.value_info, *found.graph.input)}
-    for tensor in found.graph.initializer:
-        shapes[tensor.name] = list(tensor.dims)
+    shapes = sizes(found.graph)
     nodes = []
     for node in found.graph.node:
         nodes += list(written_out(node, shapes)) if node.op_type == "Scan" else [node]
@@ -91,11 +94,6 @@ def without_scans(model: Any) -> Any:
     found.graph.node.extend(nodes)
     del found.graph.value_info[:]
     return found
-
-
-def dims(value: Any) -> list[int]:
-    """A value's sizes; 0 where unknown."""
-    return [dim.dim_value for dim in value.type.tensor_type.shape.dim]
 
 
 def written_out(node: Any, shapes: dict[str, list[int]]) -> Iterator[Any]:

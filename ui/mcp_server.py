@@ -22,6 +22,7 @@ from mcp.types import ToolAnnotations
 
 from automl import dataset_db
 from automl.core.errors import AutoMLError, ConfigError, StudyError, UnknownName, did_you_mean
+from automl.dataset_db.pages import model_page
 from automl.dataset_db.types import portable
 from automl.ui import actions
 
@@ -89,7 +90,7 @@ class Questions:
 
         `plugin` is a network's name. Give `next` of an answer as `after` for the next page.
         """
-        frame = dataset_db.models(
+        found = model_page(
             self.db,
             plugin=plugin or None,
             dataset=dataset or None,
@@ -97,8 +98,7 @@ class Questions:
             limit=checked(limit),
             after=after or None,
         )
-        rows = json.loads(frame.to_json(orient="records", date_format="iso"))
-        return {"models": rows, "next": frame.attrs.get("next")}
+        return {"models": found["rows"], "next": found["next"]}
 
     def model(self, reference: str, code: bool = True) -> Answer:
         """One model: configuration, scores, curve, files and, by default, its source code."""

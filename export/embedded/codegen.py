@@ -84,17 +84,10 @@ def generate(model: Any, folder: Path, name: str) -> list[Argument]:
 
 
 def repair(model: Any) -> None:
-    """Undo what the generator trips on, and refuse what it gets wrong.
-
-    Raises:
-        Unsupported: for a recurrent layer that runs both ways, whose backward half would come out
-            reversed in time.
-    """
+    """Undo what the generator trips on: a direction that is the default, told all the same."""
     for node in model.graph.node:
         for attribute in list(node.attribute):
-            if attribute.name == "direction":
-                if attribute.s != b"forward":
-                    raise Unsupported(f"{origin(node)} runs {attribute.s.decode()} in time")
+            if attribute.name == "direction" and attribute.s == b"forward":
                 node.attribute.remove(attribute)
 
 

@@ -77,11 +77,12 @@ class EmbeddedTarget(Target):
             host = devices.on_host(source, Path(work), *interface(subject, source))
             found = compared(subject, host, limit, BATCHES)
             judge(subject, host, found, limit)
-        facts = {**variant.facts, "emulated": dict(emulated(subject, source, limit))}
-        variant = replace(variant, parity=found, facts=facts)
-        if not found["ok"]:
+        variant = replace(variant, parity=found)
+        if not found["ok"]:  # wrong here already: building it for the others takes minutes
             status = "refused" if variant.precision != "fp32" else "parity_fail"
             return variant.found(status, disagreement(found))
+        facts = {**variant.facts, "emulated": dict(emulated(subject, source, limit))}
+        variant = replace(variant, facts=facts)
         for device, about in facts["emulated"].items():
             if about["status"] == "parity_fail":
                 return variant.found("parity_fail", f"{device}: {about['message']}")
@@ -118,7 +119,12 @@ class EmbeddedTarget(Target):
     def card(self, subject: Subject, variants: Sequence[Variant]) -> str:
         """The prototype, and what it takes."""
         best = self.choose(variants)
-        lines = [f"- {v.precision} in {v.file}: {v.status}, {told(v)}" for v in variants if v.facts]
+        lines = [
+            f"- {v.precision} in {v.file}: {v.status}, {told(v)}"
+            if v.facts
+            else f"- {v.precision}: {v.status}, {v.message}"
+            for v in variants
+        ]
         return USAGE.format(
             prototype=best.facts.get("prototype", "void model(...)"),
             lengths=fixed_lengths(subject.exportable),
@@ -142,7 +148,8 @@ def eight_bit(subject: Subject, model: Any, folder: Path, name: str) -> Variant:
         with tempfile.TemporaryDirectory() as work:
             plain, small = Path(work) / "plain.onnx", Path(work) / "small.onnx"
             onnx.save(model, plain)
-            quantise.static(plain, small, list(single_examples(subject, lengths)))
+            with quantise.prepared(plain) as ready:
+                quantise.static(ready, small, list(single_examples(subject, lengths)))
             write(onnx.load(small), folder, name)
     except ExportError as error:
         shutil.rmtree(folder, ignore_errors=True)

@@ -15,8 +15,9 @@ from hypothesis.extra.numpy import arrays
 from automl.core.errors import ConfigError, UnknownName
 from automl.dataset_db import comparisons, origins, pages
 from automl.dataset_db.comparisons import undominated
+from automl.dataset_db.frames import records
 from automl.dataset_db.lemur.importer import import_lemur
-from automl.dataset_db.records import record_page, records
+from automl.dataset_db.records import record_page
 from tests.dataset_db.test_lemur import NET, published, record, wheel
 
 LONG = NET + "".join(
@@ -113,6 +114,36 @@ def test_rows_name_their_code_whatever_columns_are_asked_for(filled) -> None:
     assert {row["code_hash"] for row in page["rows"]} == set(page["code"])
     assert "plugin" not in page["rows"][0]
     assert record_page(filled, limit=3, code=True, columns=["objective"], study=99)["code"] == {}
+
+
+def test_rows_are_those_of_the_frame(filled: str) -> None:
+    for options in (
+        {"dataset": "svhn", "best": True, "code": True, "texts": True},
+        {"dataset": "mnist", "config_columns": True, "config": False},
+        {"complete": True, "facts": True, "columns": ["objective", "plugin"]},
+    ):
+        frame, page = records(filled, **options), record_page(filled, limit=None, **options)
+        wanted = frame.astype(object).where(frame.notna(), None).to_dict("records")
+        if "code" in frame:
+            assert [page["code"][row["code_hash"]] for row in page["rows"]] == [
+                row.pop("code") for row in wanted
+            ]
+        assert wanted and page["rows"] == wanted
+
+
+@pytest.mark.parametrize("ahead", [1, 4, 5000])
+def test_the_first_page_of_the_best_is_that_of_all(
+    filled: str, monkeypatch: pytest.MonkeyPatch, ahead: int
+) -> None:
+    monkeypatch.setattr(pages, "AHEAD", ahead)  # trials that are looked at before all are ranked
+    for unique in pages.UNIQUE:
+        for filters in ({}, {"dataset": "svhn"}, {"where": {"seconds": {"<": 3}}}, {"study": 99}):
+            ask = {"unique": unique, "columns": ["trial_id"], **filters}
+            every = pages.model_page(filled, limit=None, **ask)["rows"]
+            for limit in (1, 2, len(every) + 1):
+                found = pages.model_page(filled, limit=limit, **ask)
+                assert found["rows"] == every[:limit]
+                assert (found["next"] is None) == (len(every) <= limit)
 
 
 def test_the_best_of_each_network_with_its_source(filled: str) -> None:

@@ -267,6 +267,8 @@ def test_imports_stay_light(tmp_path: Path) -> None:
     assert not loaded_by(f"from automl.dataset_db import studies; studies({str(path)!r})") & heavy
     read = f"from automl.dataset_db import models; models({str(path)!r})"
     assert not loaded_by(read) & (heavy - {"pandas"})
+    rows = f"from automl.dataset_db.records import record_page; record_page({str(path)!r})"
+    assert not loaded_by(rows) & (heavy | {"numpy"})
     write = f"from automl.dataset_db import Store; Store({str(path)!r}).close()"
     assert not loaded_by(write) & heavy
 

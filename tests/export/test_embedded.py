@@ -16,13 +16,13 @@ from automl.core.discovery import catalogue
 from automl.core.errors import ExportError, MissingExtra
 from automl.core.plugin import Axis, Exportable
 from automl.core.trial import TrialTask, seed_everything
-from automl.export import graph, operators
+from automl.export import graph, operators, quantise
 from automl.export.embedded import codegen, devices, harness
 from automl.export.embedded.target import EmbeddedTarget
 from automl.export.exporting import export_trial
 from automl.export.session import Session
 from automl.export.static import fixed
-from automl.export.targets import ExportReport, ExportSettings, Unsupported
+from automl.export.targets import ExportReport, ExportSettings
 
 EMULATED = ("cortex-m4f", "aarch64")
 
@@ -72,11 +72,13 @@ def test_a_network_runs_on_emulated_processors(digits: TrialTask, tmp_path: Path
 
 
 @pytest.mark.slow
-def test_a_loop_is_written_out(tmp_path: Path) -> None:
-    task = untrained(tmp_path, "ptrnet", "tsp:n=4-6,train_size=50", hidden=8)
+def test_a_loop_and_layers_both_ways_are_written_out(tmp_path: Path) -> None:
+    task = untrained(tmp_path, "ptrnet", "tsp:n=4-6,train_size=50", hidden=8, encoder="bi")
     report = exported(task, tmp_path / "out", precision="fp32")
     assert report.status == "ok", report.message
     assert report.parity["discrete_equal"]
+    emulated = report.variants[0]["facts"]["emulated"]
+    assert [emulated[name]["status"] for name in EMULATED] == ["ok", "ok"]
     assert "not measured" in report.parity["unmeasured"]  # the split has tours of several sizes
 
 
@@ -97,6 +99,24 @@ def test_eight_bits_take_less_flash(digits: TrialTask, tmp_path: Path) -> None:
         assert eight["facts"]["flash_bytes"] < 0.7 * plain["facts"]["flash_bytes"]
     else:
         assert (eight["status"], "decisions equal" in eight["message"]) == ("refused", True)
+
+
+def test_what_is_wrong_here_is_not_built_for_other_processors(
+    digits: TrialTask, tmp_path: Path, monkeypatch
+) -> None:
+    real = quantise.static
+
+    def rough(ready: Path, into: Path, batches: object) -> None:
+        real(
+            ready, into, [{"x": torch.zeros(1, 1, 8, 8)}]
+        )  # ranges of nothing: everything saturates
+
+    monkeypatch.setattr(quantise, "static", rough)
+    report = exported(digits, tmp_path / "out", precision="int8")
+    assert report.status == "refused"
+    assert "of the decisions equal" in report.message
+    assert report.variants[0]["facts"] == {}
+    assert report.message in (tmp_path / "out" / "embedded" / "README.md").read_text()
 
 
 def test_without_tools_it_says_what_to_install(
@@ -131,19 +151,6 @@ def test_an_operator_without_c_is_named_with_its_node(tmp_path: Path) -> None:
     (tmp_path / "c").mkdir()
     with pytest.raises(ExportError, match="operator Unique at node"):
         codegen.generate(model, tmp_path / "c", "counter")
-
-
-def test_a_layer_that_runs_both_ways_is_refused() -> None:
-    node = onnx.helper.make_node(
-        "LSTM", ["x", "w", "r"], ["y"], name="l", direction="bidirectional"
-    )
-    model = onnx.helper.make_model(onnx.helper.make_graph([node], "g", [], []))
-    with pytest.raises(Unsupported, match="operator LSTM at node 'l' runs bidirectional in time"):
-        codegen.repair(model)
-    forward = onnx.helper.make_node("LSTM", ["x", "w", "r"], ["y"], direction="forward")
-    model = onnx.helper.make_model(onnx.helper.make_graph([forward], "g", [], []))
-    codegen.repair(model)
-    assert list(model.graph.node[0].attribute) == []
 
 
 def test_the_line_of_a_node_is_told() -> None:

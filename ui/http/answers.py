@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import hashlib
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 import orjson
@@ -31,15 +30,11 @@ def encode(value: Any) -> bytes:
 
 
 def plain(value: Any) -> Any:
-    """What a value that is not JSON stands for: missing ones of pandas are null.
+    """What a value that is not JSON stands for.
 
     Raises:
         TypeError: if it stands for nothing.
     """
-    if type(value).__name__ in ("NAType", "NaTType"):
-        return None
-    if isinstance(value, datetime):  # a subclass, such as a Timestamp of pandas
-        return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
     if isinstance(value, set | frozenset):
         return sorted(value)
     if isinstance(value, Mapping):
