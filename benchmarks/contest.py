@@ -7,6 +7,7 @@ setting and get the same seed for the same trial number.
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -163,8 +164,6 @@ def run(contest: Contest, method: Callable[[Arena], None], seed: int) -> dict[st
     """One method on one contest until the budget is spent."""
     with tempfile.TemporaryDirectory(prefix="automl-contest-") as folder:
         made = arena(contest, seed, folder)
-        try:
+        with contextlib.suppress(Spent):
             method(made)
-        except Spent:
-            pass
     return {"points": made.trace.points, "trials": len(made.trace.trials)}

@@ -192,7 +192,7 @@ def main() -> None:
         "contest: share of the budget to random search's final best",
         share,
         "at most 0.5, and the best mean rank at 25, 50 and 100 %",
-        share <= 0.5 and best,  # noqa: PLR2004
+        share <= 0.5 and best,
         details,
     )
 

@@ -16,7 +16,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import optuna
-from contest import Arena, Trace
+from contest import Arena
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from automl.core.entrants import Job
