@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 LOCAL = "local"  # the address that stands for a cluster of our own
 LOOPBACK = "127.0.0.1"
-ANSWER_SECONDS = 8.0  # that a cluster has to take a driver in; Ray itself would try for minutes
+ANSWER_SECONDS = 5.0  # that a cluster has to take us in, of ten in all; Ray would try for minutes
 # Ray reads these when it is imported. Without clusters it binds all its ports to the loopback
 # address; with a token it serves nobody without.
 ALONE = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_AUTH_MODE": "token"}
@@ -97,7 +97,7 @@ def start(ray: ModuleType, settings: SearchSettings) -> None:
     found = cuda_or_cpu(settings.device)
     gpus = 0 if found[0] == "cpu" else len(found)
     cores = len(os.sched_getaffinity(0))
-    with sigterm_as_before():
+    with undisturbed(ray):
         ray.init(
             LOCAL,
             num_cpus=max(cores, (settings.workers or gpus or cores) * (settings.threads or 1)),
@@ -120,7 +120,7 @@ def connect(ray: ModuleType, address: str) -> None:
             "the cluster, not through Ray's client"
         )
     probe(address)
-    with sigterm_as_before():
+    with undisturbed(ray):
         ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
 
 
@@ -145,16 +145,17 @@ def probe(address: str) -> None:
 
 
 @contextmanager
-def sigterm_as_before() -> Iterator[None]:
-    """Ray installs a handler of its own; ours are the driver's."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
+def undisturbed(ray: ModuleType) -> Iterator[None]:
+    """Keep Ray from what it does to a process: its handler of SIGTERM, its words on stdout."""
+    ours = threading.current_thread() is threading.main_thread()
     handler = signal.getsignal(signal.SIGTERM)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, handler)
+        if ours:
+            signal.signal(signal.SIGTERM, handler)
+    # ``log_to_driver=False`` leaves the logs of nodes that were lost
+    ray._private.worker._worker_logs_enabled = False
 
 
 def devices(ray: ModuleType, settings: SearchSettings) -> tuple[str, ...]:
