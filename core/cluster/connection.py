@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -76,6 +77,9 @@ def imported() -> ModuleType:
         import ray
     except ImportError as error:
         raise MissingExtra("--executor ray needs Ray: pip install 'automl-papers[ray]'") from error
+    # Ray puts a few packages of its own before all others, which would go on record as ours
+    private = str(Path(ray.__file__).parent / "thirdparty_files")
+    sys.path[:] = [folder for folder in sys.path if folder != private]
     module: ModuleType = ray
     return module
 

@@ -15,7 +15,7 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 
 from automl.core import checkpoint
-from automl.core.cluster.slot import Files, News, Parcel, Place, Slot
+from automl.core.cluster.slot import MARK, Files, News, Parcel, Place, Slot
 from automl.core.errors import StudyError
 from automl.core.executors import EndHandler, ReportHandler
 from automl.core.places import artifact_root
@@ -64,10 +64,10 @@ class RayExecutor:
     ) -> None:
         self.devices = devices[:1] * workers
         folder.mkdir(parents=True, exist_ok=True)
-        self._mark = folder / f".driver-{secrets.token_hex(8)}"
-        self._mark.touch()
+        self._mark, mark = folder / MARK, secrets.token_hex(16)
+        self._mark.write_text(mark)
         self._place = Place(
-            str(folder), self._mark.name, str(artifact_root()), devices[0], threads, memory_bytes
+            str(folder), mark, str(artifact_root()), devices[0], threads, memory_bytes
         )
         self._waiting: deque[TrialTask] = deque()
         self._losses: Counter[int] = Counter()
@@ -206,17 +206,21 @@ class RayExecutor:
         task = seat.task
         assert task is not None
         try:
-            end: TrialEnd | None = ray.get(
-                seat.actor.stop.remote(kind, message), timeout=STOP_SECONDS
-            )
-            if end is None:
-                return None  # its own end is under way
-            keep(task, ray.get(seat.call, timeout=STOP_SECONDS).files)
+            ray.get(seat.actor.stop.remote(), timeout=STOP_SECONDS)
+            while True:
+                news: News = ray.get(seat.call, timeout=STOP_SECONDS)
+                keep(task, news.files)
+                if news.end is not None:
+                    break
+                seat.call = seat.actor.go_on.remote(None)
         except RayError:
             self._replace(seat)
             return failed(seat, task, Failure(kind, message))
+        failure = news.end.failure
+        if failure is None or failure.kind != "died":
+            return None  # it had ended by itself, which the next ``wait`` hears
         seat.task = seat.call = None
-        return end
+        return replace(news.end, failure=replace(failure, kind=kind, message=message))
 
     def examine(self, task: TrialTask) -> tuple[tuple[Evaluation, ...], int | None]:
         """Have an idle slot score a finished model; one that is lost gives no scores."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import shutil
@@ -10,6 +11,7 @@ import threading
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import IO
 
 import psutil
 
@@ -20,6 +22,7 @@ from automl.core.run import Decision, Report
 from automl.core.trial import TrialTask
 
 MEMORY_SHARE = 0.9  # of the node's memory, divided by cores
+PREFIX, LOCK, MARK = "automl-slot-", "lock", ".driver"
 Files = dict[str, bytes]  # contents by name, relative to a folder
 
 
@@ -28,7 +31,7 @@ class Place:
     """What a slot is told of its study: where it writes, and how much a worker may take."""
 
     folder: str  # of the study's artifacts, as the driver sees it
-    mark: str  # a file there, by which a slot sees that it shares the folder with the driver
+    mark: str  # what the file MARK there says: by it a slot sees that it shares the folder
     artifacts: str  # the driver's artifact folder, where a user's own data lies
     device: str
     threads: int
@@ -56,14 +59,16 @@ class News:
 class Slot:
     """Runs tasks in a worker process of its own, like the driver's but on this node.
 
-    An actor of the cluster. Each call but ``stop`` answers with the next news of the trial, so the
+    An actor of the cluster. ``fit`` and ``go_on`` answer with the next news of the trial, so the
     driver has one call open for each slot and nobody polls. ``stop`` comes on a second thread.
     """
 
     def __init__(self, place: Place) -> None:
         os.environ["AUTOML_ARTIFACTS"] = place.artifacts  # the worker inherits it
-        self.shares = (Path(place.folder) / place.mark).exists()
-        self.folder = Path(tempfile.mkdtemp(prefix="automl-slot-"))
+        self.shares = read(Path(place.folder) / MARK) == place.mark
+        sweep()
+        self.folder = Path(tempfile.mkdtemp(prefix=PREFIX))
+        self.owner = locked(self.folder)
         share = int(MEMORY_SHARE * psutil.virtual_memory().total / (os.cpu_count() or 1))
         memory = place.memory_bytes or share * place.threads
         self.workers = ProcessExecutor(1, (place.device,), self.folder, memory, place.threads)
@@ -71,7 +76,7 @@ class Slot:
         self.told: News | None = None
         self.shipped = 0  # when the checkpoint that the driver has was written
         self.lock = threading.Lock()
-        self.stopping = False
+        self.closing = False
 
     def ready(self) -> News:
         """Answer once the slot is there."""
@@ -80,11 +85,12 @@ class Slot:
     def fit(self, parcel: Parcel) -> News:
         """Hand a task to the worker; the answer comes when it has started on it."""
         with self.lock:
-            task = self.task = self.unpack(parcel)
-            self.told = None
+            task = self.unpack(parcel)
             self.shipped = written(task.checkpoint)
+            self.workers.wait(0.0, self.on_report, self.on_end)  # one that died idle is replaced
             self.workers.start(task)
-            while not (self.workers.settled() or self.stopping):
+            self.task = task
+            while not (self.workers.settled() or self.closing):
                 self.workers.wait(1.0, self.on_report, self.on_end)
         return News()
 
@@ -100,17 +106,14 @@ class Slot:
                 if self.told is not None:
                     told, self.told = self.told, None
                     return replace(told, files=files | told.files)
-                if files or self.stopping:
+                if files or self.closing:
                     return News(files=files)
 
-    def stop(self, kind: str, message: str) -> TrialEnd | None:
-        """Kill the trial and return its failed end; ``None`` if it has just ended by itself."""
-        self.stopping = True
-        with self.lock:
-            self.stopping = False
-            if self.task is None or self.task.number not in self.workers.running():
-                return None
-            return self.workers.kill(self.task.number, kind, message)
+    def stop(self) -> None:
+        """Kill the worker, so that the trial dies and the open call answers with its end."""
+        if self.task is not None:
+            for worker in psutil.Process().children():
+                worker.kill()
 
     def examine(self, parcel: Parcel) -> tuple[tuple[Evaluation, ...], int | None]:
         """Score a finished model."""
@@ -123,7 +126,7 @@ class Slot:
 
     def close(self) -> None:
         """End the worker and delete what is left here."""
-        self.stopping = True
+        self.closing = True
         with self.lock:
             self.workers.close()
             shutil.rmtree(self.folder, ignore_errors=True)
@@ -172,12 +175,38 @@ class Slot:
         return None
 
     def on_end(self, end: TrialEnd) -> None:
-        """Keep an end for the driver, with the weights."""
-        files: Files = {}
-        if end.weights is not None and not self.shares:
-            files[end.weights.name] = end.weights.read_bytes()
-            end.weights.unlink()
-        self.told = News(end=end, files=files)
+        """Keep an end for the driver, with the files that it leaves."""
+        files = self.changed()
+        if not self.shares and self.task is not None:
+            self.task.checkpoint.unlink(missing_ok=True)
+            if end.weights is not None:
+                files[end.weights.name] = end.weights.read_bytes()
+                end.weights.unlink()
+        self.told, self.task = News(end=end, files=files), None
+
+
+def locked(folder: Path) -> IO[bytes]:
+    """A file in the folder that is locked as long as this process lives."""
+    fresh = folder / "unlocked"
+    file = fresh.open("wb")
+    fcntl.flock(file, fcntl.LOCK_EX)
+    fresh.rename(folder / LOCK)  # whoever sees it finds it locked
+    return file
+
+
+def sweep() -> None:
+    """Delete the folders of slots on this node that were killed."""
+    for lock in Path(tempfile.gettempdir()).glob(f"{PREFIX}*/{LOCK}"):
+        with suppress(OSError), lock.open("rb") as file:  # of a slot at work, or of another user
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(lock.parent, ignore_errors=True)
+
+
+def read(path: Path) -> str:
+    """What a file says; nothing if there is none."""
+    with suppress(OSError):
+        return path.read_text()
+    return ""
 
 
 def written(path: Path) -> int:

@@ -114,7 +114,7 @@ def unshared(monkeypatch: pytest.MonkeyPatch) -> None:
     from automl.core.cluster import executor, slot
 
     monkeypatch.setattr(
-        executor, "Place", lambda folder, mark, *rest: slot.Place(folder, "not there", *rest)
+        executor, "Place", lambda folder, mark, *rest: slot.Place(folder, "another", *rest)
     )
 
 
