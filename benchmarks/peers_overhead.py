@@ -9,6 +9,7 @@ tool (and the first worker) is not counted. Median of the time between the ends 
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import statistics
@@ -44,7 +45,7 @@ class Ends(Silent):
 
 def between(times: list[float]) -> float:
     """Median milliseconds from one end to the next."""
-    return 1000 * statistics.median(b - a for a, b in zip(times, times[1:], strict=False))
+    return 1000 * statistics.median(b - a for a, b in itertools.pairwise(times))
 
 
 def ours(folder: Path) -> float:

@@ -20,6 +20,7 @@ SCRIPTS = (
     "training_loop",
     "cli_start",
     "workers",
+    "ray_workers",
     "simulate_driver",
     "ptrnet_training",
     "selu_training",

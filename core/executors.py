@@ -25,14 +25,18 @@ from automl.core.trial import TrialTask, examine, run_trial
 LOG_LINES = 50
 MEMORY_CHECK_SECONDS = 0.2
 ReportHandler = Callable[[int, Report], Decision]
+LaterHandler = Callable[[int, Report], Decision | None]  # None: the decision comes by ``answer``
 EndHandler = Callable[[TrialEnd], None]
 
 
 class Executor(Protocol):
     """Runs tasks and hands what happens to the two handlers, always in the driver's thread."""
 
-    slots: int
     devices: tuple[str, ...]
+
+    @property
+    def slots(self) -> int:
+        """How many trials it runs at once; on a cluster that can change."""
 
     def running(self) -> dict[int, float]:
         """Numbers of the trials under way, each with the time (monotonic) of its last sign."""
@@ -162,7 +166,11 @@ class ProcessExecutor:
                 os.truncate(worker.log, 0)  # one trial's output at most
             worker.pipe.send(("fit", worker.task))
 
-    def wait(self, seconds: float, on_report: ReportHandler, on_end: EndHandler) -> None:
+    def settled(self) -> bool:
+        """Whether every worker has started and takes tasks at once."""
+        return all(worker.ready for worker in self._workers)
+
+    def wait(self, seconds: float, on_report: LaterHandler, on_end: EndHandler) -> None:
         """Serve the pipes until something happened or ``seconds`` are over."""
         busy = {worker.pipe: worker for worker in self._workers}
         for ready in wait(list(busy), timeout=min(max(seconds, 0), MEMORY_CHECK_SECONDS)):
@@ -175,16 +183,22 @@ class ProcessExecutor:
             self._handle(worker, kind, content, on_report, on_end)
         self._check_memory(on_end)
 
+    def answer(self, number: int, decision: Decision) -> None:
+        """Tell a trial whose report was left unanswered how it goes on."""
+        worker = next(w for w in self._workers if w.task and w.task.number == number)
+        with contextlib.suppress(OSError):  # noticed by the next ``wait``
+            worker.pipe.send(decision)
+
     def _handle(
-        self, worker: Worker, kind: str, content: Any, on_report: ReportHandler, on_end: EndHandler
+        self, worker: Worker, kind: str, content: Any, on_report: LaterHandler, on_end: EndHandler
     ) -> None:
         worker.heard = time.monotonic()
         worker.ready = True
         if kind == "report" and worker.task is not None:
             worker.last = content
             decision = on_report(worker.task.number, content)
-            with contextlib.suppress(OSError):  # noticed by the next ``wait``
-                worker.pipe.send(decision)
+            if decision is not None:
+                self.answer(worker.task.number, decision)
         elif kind == "end":
             end: TrialEnd = content
             if end.failure is not None:

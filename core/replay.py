@@ -155,9 +155,12 @@ def found_again(trial: Recorded) -> tuple[Entrant, Dataset]:
 def placed(spec: StudySpec) -> tuple[dict[str, Any], SearchSettings, tuple[str, ...]]:
     """Where a study's trials ran; settings and devices that have one run there again.
 
-    A CUDA device that this machine does not have becomes its CPU.
+    A CUDA device that this machine does not have becomes its CPU. On a Ray cluster trials run in
+    the same worker processes as on this machine, so one of those stands in for it.
     """
     settings = SearchSettings.from_dict(spec.settings["search"])
+    if settings.executor == "ray":
+        settings = replace(settings, executor="processes", ray_address="local")
     before = spec.settings.get("place") or place(settings, cuda_or_cpu("auto"))
     try:
         devices = cuda_or_cpu(before["device"].partition(":")[0])[:1]

@@ -17,6 +17,7 @@ from optuna.distributions import BaseDistribution, distribution_to_json
 from automl.core import checkpoint, costs
 from automl.core.cards import Metric
 from automl.core.choosing import check, check_strategies, shape, suited
+from automl.core.cluster import connection
 from automl.core.data import Dataset
 from automl.core.driver import Driver
 from automl.core.entrants import (
@@ -59,6 +60,7 @@ class ListJob:
     probes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
+@connection.leaving()
 def search(job: Job, recorder: Recorder, observer: Observer | None = None) -> StudyResult:
     """Run a new study to its end and return how it stands.
 
@@ -81,7 +83,7 @@ def begin(
     """Record a new search, its settings with some more ``facts``, and run it to its end."""
     job = replace(job, settings=with_objectives(job.settings, dataset))
     job = replace(job, settings=with_sampler(job, entrants, dataset, observer or Silent()))
-    devices = cuda_or_cpu(job.settings.device)
+    devices = devices_for(job.settings)
     plans = search_plans(entrants, dataset, job.settings)
     wanted = sum(len(each.first) for each in entrants)
     entrants = [replace(each, first=plans[each.plugin.name].first) for each in entrants]
@@ -111,11 +113,12 @@ def begin(
     )
 
 
+@connection.leaving()
 def run_list(job: ListJob, recorder: Recorder, observer: Observer | None = None) -> StudyResult:
     """Run a fixed list of trials as a study of kind ``claim``."""
     plugin, dataset = resolve(job.plugin, job.dataset)
     entrants = [Entrant(plugin, reference(job.plugin), plugin.defaults, {})]
-    devices = cuda_or_cpu(job.settings.device)
+    devices = devices_for(job.settings)
     settings = {
         "search": job.settings.to_dict(),
         "plugins": {plugin.name: entrants[0].facts},
@@ -130,6 +133,7 @@ def run_list(job: ListJob, recorder: Recorder, observer: Observer | None = None)
     return drive(study, spec, ListPlan(list(job.trials)), recorder, observer, devices)
 
 
+@connection.leaving()
 def resume(
     study: int,
     recorder: Recorder,
@@ -137,9 +141,12 @@ def resume(
     trials: int | None = None,
     timeout: float | None = None,
     accept_changes: bool = False,
+    ray_address: str | None = None,
     observer: Observer | None = None,
 ) -> StudyResult:
     """Continue a study from the database alone, within its budgets or new total ones.
+
+    ``ray_address`` has this leg run on another cluster than the one on record.
 
     Unfinished trials go on from their checkpoints; finished ones are never run again. Trials of
     other code are not comparable: with ``accept_changes`` a search whose plugins have changed
@@ -152,17 +159,28 @@ def resume(
     spec = recorder.spec(study)
     budget = Budget(trials or spec.trials, timeout or spec.timeout)
     spec = replace(spec, trials=budget.trials, timeout=budget.timeout)
+    spec = spec if ray_address is None else moved(spec, ray_address)
     dataset, entrants = recorded_entrants(spec)
     changes = changes_since(spec, entrants)
     if changes and accept_changes and spec.kind == "search":
         return fork(study, spec, dataset, entrants, recorder, observer)
     if changes:
         raise StudyError(refusal(study, spec, changes))
-    devices = cuda_or_cpu(spec.settings["search"]["device"])
+    devices = devices_for(SearchSettings.from_dict(spec.settings["search"]))
     plan = make_plan(entrants, dataset, spec.settings)
     recorder.claim_study(study)
     recorder.set_budget(study, budget.trials, budget.timeout)
     return drive(study, spec, plan, recorder, observer, devices)
+
+
+def moved(spec: StudySpec, ray_address: str) -> StudySpec:
+    """The study on another Ray cluster.
+
+    Raises:
+        ConfigError: if it does not run on one.
+    """
+    chosen = SearchSettings.from_dict({**spec.settings["search"], "ray_address": ray_address})
+    return replace(spec, settings={**spec.settings, "search": chosen.to_dict()})
 
 
 def refusal(study: int, spec: StudySpec, changes: Mapping[str, list[str]]) -> str:
@@ -235,7 +253,7 @@ def fair(job: Job, plugins: int, observer: Observer) -> SearchSettings:
     settings, timeout = job.settings, job.budget.timeout
     if plugins < 2 or timeout is None or settings.trial_timeout:
         return settings
-    workers = worker_count(settings, cuda_or_cpu(settings.device))
+    workers = worker_count(settings, devices_for(settings))
     share = timeout * min(workers, plugins) / (2 * plugins)
     observer.notice(
         f"a trial ends at its first report after {share:.0f} seconds, so that all {plugins} "
@@ -303,7 +321,7 @@ def search_plans(
     entrants: list[Entrant], dataset: Dataset, settings: SearchSettings
 ) -> dict[str, SearchPlan]:
     """A search of each plugin's space."""
-    parallel = worker_count(settings, cuda_or_cpu(settings.device)) > 1
+    parallel = worker_count(settings, devices_for(settings)) > 1
     plans = {
         each.plugin.name: SearchPlan(
             each.plugin,
@@ -389,20 +407,30 @@ def drive(
         raise
 
 
+def devices_for(settings: SearchSettings) -> tuple[str, ...]:
+    """The devices that trials may have: of this machine, or of a Ray cluster, which is joined."""
+    if settings.executor == "ray":
+        return connection.join(settings)
+    return cuda_or_cpu(settings.device)
+
+
 def worker_count(settings: SearchSettings, devices: tuple[str, ...]) -> int:
     """How many trials run at once: as asked, else one per CUDA device, else one per core."""
     if settings.executor == "inline":
         return 1
     if settings.workers:
         return settings.workers
-    return len(devices) if devices[0] != "cpu" else len(os.sched_getaffinity(0))
+    if settings.executor == "ray" or devices[0] != "cpu":
+        return len(devices)
+    return len(os.sched_getaffinity(0))
 
 
 def thread_count(settings: SearchSettings, devices: tuple[str, ...]) -> int:
     """Threads of torch in a trial: this process's own, or of a worker its share of the cores."""
     if settings.executor == "inline":
         return torch.get_num_threads()
-    return settings.threads or max(1, (os.cpu_count() or 1) // worker_count(settings, devices))
+    cores = connection.cpus() if settings.executor == "ray" else os.cpu_count() or 1
+    return settings.threads or max(1, cores // worker_count(settings, devices))
 
 
 def place(settings: SearchSettings, devices: tuple[str, ...]) -> dict[str, Any]:
@@ -418,6 +446,12 @@ def executor_for(
     executor: Executor
     if settings.executor == "inline":
         executor = InlineExecutor(devices[0])
+    elif settings.executor == "ray":
+        from automl.core.cluster.executor import RayExecutor
+
+        workers, threads = worker_count(settings, devices), thread_count(settings, devices)
+        memory = settings.memory_mb * 10**6 or None
+        executor = RayExecutor(workers, devices, folder, memory, threads)
     else:
         workers = worker_count(settings, devices)
         total = psutil.virtual_memory().total

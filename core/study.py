@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from automl.core.data import Scores
-from automl.core.errors import BudgetError
+from automl.core.errors import BudgetError, ConfigError
 from automl.core.pruning import PRUNERS
 from automl.core.record import StudyState
 from automl.core.sampling import SAMPLERS
@@ -23,7 +23,10 @@ class SearchSettings(Settings):
     pruner: str = setting("median", choices=PRUNERS, doc="when hopeless trials are stopped")
     warmup: float = setting(0.3, low=0, high=1, doc="share of a trial before it may be pruned")
     seed: int = setting(0, low=0, high=2**31 - 1, doc="seed of the search")
-    executor: str = setting("processes", choices=("processes", "inline"), doc="where trials run")
+    executor: str = setting(
+        "processes", choices=("processes", "ray", "inline"), doc="where trials run"
+    )
+    ray_address: str = setting("local", doc="HOST:PORT of a Ray cluster; local: one of our own")
     workers: int = setting(0, low=0, high=4096, doc="worker processes; 0: one a core or device")
     threads: int = setting(0, low=0, high=1024, doc="of a worker; 0: its share of the cores")
     device: str = setting("auto", doc="auto, cpu, cuda or cuda:N")
@@ -63,6 +66,13 @@ class SearchSettings(Settings):
             "latency_ms": self.max_latency_ms,
         }
         return {name: bound for name, bound in bounds.items() if bound}
+
+    def check(self) -> None:
+        """Refuse a Ray cluster for trials that run elsewhere."""
+        if self.ray_address != "local" and self.executor != "ray":
+            raise ConfigError(
+                f"ray_address={self.ray_address!r} needs executor='ray', not {self.executor!r}"
+            )
 
 
 @dataclass(frozen=True)

@@ -123,13 +123,15 @@ def resume(
     trials: int | None = None,
     timeout: float | None = None,
     accept_changes: bool = False,
+    ray_address: str | None = None,
     db: str | None = None,
     observer: Observer | None = None,
 ) -> StudyResult:
     """Continue a study within its budgets, or new total ones.
 
     ``accept_changes`` forks a study whose plugins have changed since it began: a new one with
-    their new code and what is left of the budget.
+    their new code and what is left of the budget. ``ray_address`` moves one that runs on Ray to
+    another cluster, or "local".
 
     Raises:
         StudyError: if it does not exist, is running elsewhere, or its plugins have changed.
@@ -143,6 +145,7 @@ def resume(
             trials=trials,
             timeout=timeout,
             accept_changes=accept_changes,
+            ray_address=ray_address,
             observer=observer,
         )
 

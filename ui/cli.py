@@ -118,9 +118,13 @@ def search(
         typer.Option(metavar="TARGET", help="Where bytes and latency_ms are measured: cpu, web."),
     ] = "",
     seed: Annotated[int, typer.Option(help="Same seed and one worker: same search.")] = 0,
-    executor: Annotated[str, typer.Option(help="processes, or inline for debugging.")] = (
+    executor: Annotated[str, typer.Option(help="processes, ray, or inline for debugging.")] = (
         "processes"
     ),
+    ray_address: Annotated[
+        str,
+        typer.Option(metavar="HOST:PORT", help="A Ray cluster to run on; local: one of our own."),
+    ] = "local",
     workers: Annotated[int, typer.Option(help="Worker processes; 0: one per core or GPU.")] = 0,
     threads: Annotated[
         int, typer.Option(help="Threads of a worker; 0: its share of the cores.")
@@ -210,6 +214,7 @@ def search(
         pruner=pruner,
         seed=seed,
         executor=executor,
+        ray_address=ray_address,
         workers=workers,
         threads=threads,
         device=device,
@@ -245,6 +250,12 @@ def resume(
         bool,
         typer.Option("--accept-changes", help="Fork a study whose plugins have changed since."),
     ] = False,
+    ray_address: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            metavar="HOST:PORT", help="Another Ray cluster than before; local: one of our own."
+        ),
+    ] = None,
     db: Database = None,
     json: Json = False,
 ) -> None:
@@ -269,6 +280,7 @@ def resume(
         trials=trials,
         timeout=seconds(timeout),
         accept_changes=accept_changes,
+        ray_address=ray_address,
         db=db,
         observer=render.observer(),
     )
