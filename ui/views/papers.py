@@ -1,0 +1,8 @@
+"""Soon."""
+
+import streamlit as st
+
+
+def show() -> None:
+    """Nothing yet."""
+    st.title("…")
