@@ -82,7 +82,7 @@ def space(plugin: str, dataset: str, full: bool = False, overrides: tuple[str, .
 
 def fields(settings: Settings) -> list[Row]:
     """Each setting: its kind, value, range or choices, unit and meaning."""
-    types = field_types(type(settings))
+    types = field_types(type(settings))  # type: ignore[arg-type]
     return [
         {
             "name": field.name,
@@ -95,6 +95,15 @@ def fields(settings: Settings) -> list[Row]:
             "doc": field.metadata.get("doc", ""),
         }
         for field in dataclasses.fields(settings)
+    ]
+
+
+def claims(plugin: str) -> list[Row]:
+    """What a plugin says that its paper claims, checked or not."""
+    found = catalogue().plugin(plugin)
+    return [
+        {"claim": c.name, "statement": c.statement, "source": c.source, "scale": c.scale}
+        for c in found.claims
     ]
 
 
@@ -283,7 +292,7 @@ def built(task: TrialTask) -> tuple[Plugin[Any, Any], Dataset]:
 QUESTIONS: dict[str, Callable[..., Any]] = {
     function.__name__: function
     for function in (
-        search_settings, space, columns, prepared, dataset, samples, run, inputs, layers,
+        search_settings, space, claims, columns, prepared, dataset, samples, run, inputs, layers,
     )
 }  # fmt: skip
 

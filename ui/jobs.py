@@ -130,7 +130,9 @@ class Queue:
             DatabaseError: if the queue's folder cannot be written.
         """
         if not arguments or arguments[0] not in COMMANDS:
-            raise ConfigError(f"a job is one of {', '.join(COMMANDS)}, such as search --plugin selu")
+            raise ConfigError(
+                f"a job is one of {', '.join(COMMANDS)}, such as search --plugin selu"
+            )
         if any(text == "--db" or text.startswith("--db=") for text in arguments):
             raise ConfigError("leave --db to `automl jobs`: a queue belongs to one database")
         given = tuple(arguments) if "--json" in arguments else (*arguments, "--json")
@@ -216,14 +218,14 @@ class Queue:
         """Start the oldest queued job that can be started."""
         with self.lock("records"):
             for job in self.jobs_on_record("queued"):
-                job = replace(job, started=now(), runner=owner())  # noqa: PLW2901
+                job = replace(job, started=now(), runner=owner())
                 try:
                     process = self.launch(job)
                 except OSError as error:  # its folder is gone
                     message = f"it cannot be started in {job.folder}: {error}"
                     self.write(replace(job, state="failed", finished=now(), message=message))
                     continue
-                job = replace(job, state="running", owner=owner_of(process.pid))  # noqa: PLW2901
+                job = replace(job, state="running", owner=owner_of(process.pid))
                 self.write(job)
                 return job, process
         return None

@@ -31,9 +31,10 @@ class Layer:
 def traced(model: nn.Module, example: dict[str, Tensor]) -> Row:
     """The layers in the order of their first call, with the edges between them.
 
-    Returns ``layers``: each with ``name``, ``kind``, ``settings``, ``takes`` and ``gives`` (shapes),
-    ``parameters``, ``calls``; ``edges``: pairs of names, ``input`` where data come in; ``total``,
-    the numbers that the model holds; ``note``, why there are no shapes if ``forward`` failed.
+    Returns ``layers``: each with ``name``, ``kind``, ``settings``, ``takes`` and ``gives``, which
+    are shapes, ``parameters`` and ``calls``; ``edges``: pairs of names, ``input`` where data come
+    in; ``total``, the numbers that the model holds; ``note``, why there are no shapes if
+    ``forward`` failed.
     """
     leaves = [Layer(name or "model", m) for name, m in model.named_modules() if not [*m.children()]]
     leaves = leaves[:MOST_LAYERS]
@@ -118,9 +119,9 @@ def tensors(value: Any) -> Iterator[Tensor]:
 
 def shapes(value: Any) -> str:
     """The shapes of the tensors in a value, without the axis of examples where there are more."""
-    return ", ".join(
-        "×".join(str(size) for size in each.shape) or "1" for each in tensors(value)
-    )[:LONGEST_TEXT]
+    return ", ".join("×".join(str(size) for size in each.shape) or "1" for each in tensors(value))[
+        :LONGEST_TEXT
+    ]
 
 
 def described(layer: Layer) -> Row:

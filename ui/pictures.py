@@ -74,6 +74,24 @@ def field(
     return bare(figure, height, title)
 
 
+def pair(given: Array, answer: Array, height: int = 150) -> go.Figure:
+    """The first channels of an input and of its answer, side by side, each in its own colours."""
+    figure = go.Figure()
+    for i, values in enumerate((given, answer)):
+        plane = values[0] if values.ndim == 3 else values
+        figure.add_heatmap(
+            z=plane, colorscale=FIELD_SCALE, showscale=False,
+            xaxis=f"x{i + 1}", yaxis=f"y{i + 1}", name=("input", "output")[i],
+        )  # fmt: skip
+    figure.update_layout(
+        xaxis={**PLAIN, "domain": [0, 0.48], "constrain": "domain"},
+        xaxis2={**PLAIN, "domain": [0.52, 1], "constrain": "domain"},
+        yaxis={**PLAIN, "scaleanchor": "x", "constrain": "domain"},
+        yaxis2={**PLAIN, "scaleanchor": "x2", "constrain": "domain", "anchor": "x2"},
+    )
+    return bare(figure, height, "input | output")
+
+
 def series(values: Any, title: str = "", height: int = 170) -> go.Figure:
     """Series (steps, channels) or (steps,) as lines."""
     found = array(values)

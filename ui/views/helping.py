@@ -7,6 +7,7 @@ from typing import Any
 import streamlit as st
 
 from automl.ui.asking import ask
+from automl.ui.views import places
 
 Row = dict[str, Any]
 
@@ -51,11 +52,19 @@ def setting_rows(settings: list[Row]) -> list[Row]:
         {
             "setting": row["name"],
             "searched": range_text(row.get("searched")),
-            "start": str(row["value"]),
-            "allowed": limits_text(row),
-            "unit": row["unit"],
+            "start": f"{row['value']} {row['unit']}".strip(),
             "meaning": row["doc"],
+            "allowed": limits_text(row),
         }
         for row in settings
     ]
     return sorted(rows, key=lambda row: row["searched"] == "–")
+
+
+def step(label: str, page: str, *, icon: str, key: str, **parameters: str) -> None:
+    """A link to the page that is shown already, with other parameters.
+
+    ``places.link`` would show such a link as the place where the reader is.
+    """
+    if st.button(label, icon=icon, key=key, type="tertiary"):
+        places.go(page, **parameters)

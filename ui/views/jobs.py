@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import streamlit as st
@@ -34,9 +35,7 @@ Row = dict[str, Any]
 def show() -> None:
     """The jobs; while some are active, always anew."""
     st.title("Jobs", anchor=False)
-    st.caption(
-        "One search runs at a time. Jobs go on when this page, the browser or `automl ui` is closed."
-    )
+    st.caption("One search runs at a time. It goes on when this page or `automl ui` is closed.")
     active = any(job.state in ACTIVE for job in Queue().jobs())
     st.fragment(listing, run_every=REFRESH_SECONDS if active else None)()
 
@@ -123,10 +122,10 @@ def known_study(job: Job) -> Study | None:
 def what(job: Job) -> str:
     """A job in short, before its study exists."""
     words = job.arguments
-    given = dict(zip(words, words[1:], strict=False))
+    given = dict(pairwise(words))
     if words[0] == "resume":
         return f"resume study {words[1]}" if len(words) > 1 else "resume"
-    plugins = [after for word, after in zip(words, words[1:], strict=False) if word == "--plugin"]
+    plugins = [after for word, after in pairwise(words) if word == "--plugin"]
     on = given.get("--dataset", given.get("--data", ""))
     return f"{', '.join(plugins) or 'all plugins'}{' on ' + on if on else ''}"
 
@@ -160,12 +159,12 @@ def buttons(queue: Queue, job: Job, study: Study | None) -> None:
                 icon=":material/stop:", help=STOP_HELP[at],
             ):  # fmt: skip
                 queue.stop(job.number)
-                st.rerun(scope="fragment")
+                st.rerun()
         elif job.state == "queued" and st.button(
             f"Take job {job.number} out", key=f"out-{job.number}", icon=":material/close:"
         ):
             queue.stop(job.number)
-            st.rerun(scope="fragment")
+            st.rerun()
         if study is None:
             return
         if job.state in ("stopped", "failed") and study.row["state"] == "interrupted":

@@ -1,4 +1,4 @@
-"""The card of one model: what it is, how it learnt, its layers, code and exports; and running it."""
+"""The card of one model: what it is, how it learnt, what it answers, its code and its exports."""
 
 from __future__ import annotations
 
@@ -52,7 +52,9 @@ def show() -> None:
     with tabs["Export"]:
         model_export.draw(row)
     for name, draw in (
-        ("Run it", model_run.draw), ("Layers", model_layers.draw), ("Compare", model_code.compare),
+        ("Run it", model_run.draw),
+        ("Layers", model_layers.draw),
+        ("Compare", model_code.compare),
     ):  # fmt: skip  these cost something: only where they are looked at
         with tabs[name]:
             if tabs[name].open:

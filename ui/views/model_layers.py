@@ -31,7 +31,9 @@ def draw(row: Row) -> None:
         "two examples."
     )
     if found["note"]:
-        st.caption(literal(f"Without shapes, since an example does not go through: {found['note']}"))
+        st.caption(
+            literal(f"Without shapes, since an example does not go through: {found['note']}")
+        )
     graph, table = st.tabs(["Graph", "Table"], key="layers-as")
     with table:
         st.dataframe(rows(listed), hide_index=True, width="stretch", key="layers-table")

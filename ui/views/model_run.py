@@ -139,7 +139,7 @@ def plane(model: Model) -> None:
 
 def drawn_points(count: int, facts: Row, seed: int | None = None) -> list[list[float]]:
     """Random points, as many as the model has learnt from."""
-    drawn = random.Random(seed)  # noqa: S311  a picture's input
+    drawn = random.Random(seed)
     count = min(max(count, facts.get("n_min", count)), facts.get("n_max", count))
     return [[round(drawn.random(), 3), round(drawn.random(), 3)] for _ in range(count)]
 
@@ -193,9 +193,7 @@ def presented(model: Model, points: list[list[float]]) -> list[int]:
     return sorted(order, key=lambda i: points[i][0]) if options.get("sort_points") else order
 
 
-def judged(
-    problem: str, points: list[list[float]], answer: list[int]
-) -> tuple[str, list[Row]]:
+def judged(problem: str, points: list[list[float]], answer: list[int]) -> tuple[str, list[Row]]:
     """How good an answer is, in words, and the truth as dashed lines."""
     named = [i - 1 for i in answer[: answer.index(0)]] if 0 in answer else [i - 1 for i in answer]
     if problem == "delaunay":
@@ -207,6 +205,7 @@ def judged(
         dashed = [[*sorted(line), min(line)] for line in true]
     elif problem == "convex-hull":
         corners = judging.hull(points)
+        named = named[:-1] if len(named) > 1 and named[0] == named[-1] else named
         right = judging.same_cycle(named, corners)
         said = "The answer **is the hull**." if right else "The answer is **not** the hull."
         said += f" It names {len(named)} of the points; the hull has {len(corners)} corners."
@@ -219,7 +218,10 @@ def judged(
         said = f"Tour of length **{length:.3f}**"
         if best:
             least = judging.tour_length(points, best)
-            said += f"; the shortest has {least:.3f}, which is {length / least - 1:.1%} less"
+            more = length / least - 1
+            said += (
+                f", {more:.1%} longer than the shortest" if more > 1e-6 else ": **the shortest**"
+            )
         dashed = [[*best, best[0]]] if best else []
     return said, [{"points": line, "dashed": True} for line in dashed]
 
@@ -425,7 +427,8 @@ def truth_text(model: Model, target: Any) -> str:
 def table(model: Model) -> None:
     """A form with the columns of the user's own table, starting at one of its rows."""
     about = asked("inputs", task=model.task)
-    raw, values = about["raw"], []
+    raw = about["raw"]
+    values: list[float] = []
     grid = st.columns(3)
     for i, column in enumerate(model.about["facts"]["columns"]):
         at = len(values)

@@ -6,6 +6,7 @@ import hashlib
 import re
 import shlex
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -158,7 +159,9 @@ def own_data() -> Data | None:
         f"CSV, Parquet or NPZ, up to {LARGEST_UPLOAD_MB} MB", SUFFIXES, key="upload"
     )
     if given is None:
-        st.caption("The first line of a CSV file names its columns. The file stays on this machine.")
+        st.caption(
+            "The first line of a CSV file names its columns. The file stays on this machine."
+        )
         return None
     file = kept(given.name, given.getvalue())
     try:
@@ -410,7 +413,7 @@ def summary(form: Form) -> None:
 
 def mistake(form: Form) -> str:
     """What is wrong with texts in the form, in a sentence."""
-    given = dict(zip(form.arguments, form.arguments[1:], strict=False))
+    given = dict(pairwise(form.arguments))
     try:
         for option in ("--timeout", "--trial-timeout"):
             seconds(given.get(option))
