@@ -9,22 +9,27 @@ import numpy as np
 from scipy.spatial import ConvexHull, Delaunay, QhullError
 
 Points = Sequence[Sequence[float]]
+FEWEST_CORNERS = 3
 MOST_CITIES = 8  # of which every tour is tried
 
 
 def hull(points: Points) -> list[int]:
     """The 0-based positions of the hull's corners in order; none if the points are on a line."""
+    if len(points) < FEWEST_CORNERS:
+        return []
     try:
         return [int(i) for i in ConvexHull(np.asarray(points)).vertices]
-    except (QhullError, ValueError):
+    except QhullError:
         return []
 
 
 def triangles(points: Points) -> set[frozenset[int]]:
     """The Delaunay triangles as sets of 0-based positions; none if the points are on a line."""
+    if len(points) < FEWEST_CORNERS:
+        return set()
     try:
         return {frozenset(map(int, found)) for found in Delaunay(np.asarray(points)).simplices}
-    except (QhullError, ValueError):
+    except QhullError:
         return set()
 
 

@@ -240,7 +240,9 @@ def test_truths_beside_the_answers() -> None:
     assert not judging.same_cycle([0, 2, 1, 3], hull)
     assert len(judging.triangles(square)) == 4
     assert judging.tour_length(square[:4], judging.shortest(square[:4])) == 4
-    assert judging.hull([[0.0, 0.0], [0.5, 0.5], [1.0, 1.0]]) == []
+    for flat in ([], [[0.0, 0.0]], [[0.0, 0.0], [0.5, 0.5], [1.0, 1.0]]):
+        assert judging.hull(flat) == []
+        assert judging.triangles(flat) == set()
     assert pictures.lines([1, 2, 3, 0, 9], "convex-hull", 5) == [[0, 1, 2, 0]]
     assert pictures.lines([1, 2, 3, 2, 3, 99], "delaunay", 5) == [[0, 1, 2, 0], [1, 2, 1]]
 
