@@ -36,6 +36,7 @@ State = Literal["queued", "running", "done", "failed", "stopped"]
 COMMANDS = ("search", "resume")
 LOOK_SECONDS = 0.5  # between two looks at a running job
 STATES: dict[str, State] = {"interrupted": "stopped", "failed": "failed"}  # of the study
+STOPPED = "stopped with its trials checkpointed: a resumed study goes on from there"
 GONE = "its process is gone: it was killed, or the machine went down"
 CALM_STOPS = 2  # SIGINT once: checkpoint; twice: stop now; after that it is killed
 
@@ -122,8 +123,8 @@ class Queue:
 
     # ------------------------------------------------------------ changing
 
-    def post(self, arguments: Sequence[str], folder: Path | None = None) -> Job:
-        """Put ``automl`` with these arguments at the end of the queue, and have it run.
+    def post(self, arguments: Sequence[str]) -> Job:
+        """Put ``automl`` with these arguments at the end of the queue, to run in this folder.
 
         Raises:
             ConfigError: if it is no search, or names a database of its own.
@@ -135,10 +136,9 @@ class Queue:
             )
         if any(text == "--db" or text.startswith("--db=") for text in arguments):
             raise ConfigError("leave --db to `automl jobs`: a queue belongs to one database")
-        given = tuple(arguments) if "--json" in arguments else (*arguments, "--json")
         with self.lock("records"):
             last = max((int(file.stem) for file in self.folder.glob("[0-9]*.json")), default=0)
-            job = Job(last + 1, given, str((folder or Path()).resolve()), posted=now())
+            job = Job(last + 1, tuple(arguments), str(Path().resolve()), posted=now())
             self.write(job)
         self.start()
         return job
@@ -237,7 +237,7 @@ class Queue:
             self.path(job.number, "out").open("wb") as out,
         ):
             return subprocess.Popen(
-                [sys.executable, "-P", "-m", "automl.ui.cli", *job.arguments],
+                [sys.executable, "-P", "-m", "automl.ui.cli", *job.arguments, "--json"],
                 cwd=job.folder,
                 env={**os.environ, "AUTOML_DB": self.db, "NO_COLOR": "1", "COLUMNS": "160"},
                 stdin=subprocess.DEVNULL,
@@ -280,8 +280,8 @@ class Queue:
         except (OSError, ValueError):
             return replace(job, finished=now(), **self.without_result(job, code))
         state = STATES.get(result["state"], "done")
-        study, message = result["study"], result["message"]
-        return replace(job, state=state, study=study, message=message, finished=now())
+        message = STOPPED if state == "stopped" else result["message"]
+        return replace(job, state=state, study=result["study"], message=message, finished=now())
 
     def without_result(self, job: Job, code: int | None) -> dict[str, Any]:
         """State and message of a job that has told no result."""

@@ -73,7 +73,7 @@ def test_the_form_says_the_command_and_posts_a_job(idle: Queue) -> None:
     assert codes(app) == [expected]
     app.button(key="start").click().run()
     (job,) = idle.jobs()
-    assert job.command == f"{expected} --json"
+    assert job.command == expected
     assert job.state == "queued"
     assert app.query_params["job"] == "1"
 

@@ -15,7 +15,7 @@ import pytest
 from automl.core.errors import ConfigError, StudyError, UnknownName
 from automl.dataset_db import query
 from automl.dataset_db.owner import owner_of, parts
-from automl.ui.jobs import GONE, Job, Queue, honest
+from automl.ui.jobs import GONE, STOPPED, Job, Queue, honest
 
 FAST = ["--executor", "inline", "--pruner", "none", "--sampler", "random"]
 REFUSED = ["search", "--no-such-option"]  # ends at once, without torch
@@ -59,7 +59,7 @@ def test_jobs_run_one_after_the_other_are_stopped_with_a_checkpoint_and_resumed(
     assert queue.job(second.number).state == "queued"
     queue.stop(first.number)
     stopped = ended(queue, first.number)
-    assert (stopped.state, stopped.study) == ("stopped", study)
+    assert (stopped.state, stopped.study, stopped.message) == ("stopped", study, STOPPED)
     assert query.study(study)["state"] == "interrupted"
     kept = query.trials(study)[0]["step"]
     assert 0 < kept < 16

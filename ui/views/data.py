@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -69,7 +70,7 @@ def listing() -> None:
                 best = best_of([r for r in results if r["dataset"].partition(":")[0] == card.name])
                 if best:
                     st.caption(literal(best))
-                with st.container(horizontal=True):
+                with st.container(horizontal=True, vertical_alignment="center"):
                     step(
                         "Look", "data", icon=":material/visibility:", key=f"open-{card.name}",
                         dataset=card.name,
@@ -105,16 +106,20 @@ def one(spec: str) -> None:
     step("All data sets", "data", icon=":material/arrow_back:", key="back")
     st.title(literal(spec), anchor=False)
     st.caption(literal(card.summary))
-    with st.container(horizontal=True, vertical_alignment="center"):
-        st.badge(literal(card.problem), color="blue")
-        places.link("Search on it", "start", icon=":material/add_circle:", dataset=spec)
+    problem = card.problem
     try:
         about = asked("dataset", spec=spec)
+        problem = about["problem"]
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.badge(literal(problem), color="blue")
+            places.link("Search on it", "start", icon=":material/add_circle:", dataset=spec)
         facts(about)
         examples(spec, about)
     except AutoMLError as error:  # files of the user's, or an extra, are missing
         st.info(literal(error), icon=":material/info:")
-    who_learns(card, [row for row in on_record() if row["dataset"].partition(":")[0] == name])
+    who_learns(
+        card.name, problem, [row for row in on_record() if row["dataset"].partition(":")[0] == name]
+    )
 
 
 def facts(about: Row) -> None:
@@ -163,7 +168,7 @@ def examples(spec: str, about: Row) -> None:
     found = asked("samples", spec=spec, split=split, start=start, count=SAMPLES)
     pictured = [draw for each in found["examples"] if (draw := picture(each, about)) is not None]
     if not pictured:
-        written(found["examples"])
+        written(found["examples"], about["facts"].get("words", ()))
         return
     with st.container(horizontal=True):
         for at, (figure, caption) in enumerate(pictured):
@@ -209,8 +214,11 @@ def label_of(answer: Any, about: Row) -> str:
     return short(values) if values != [None] else ""
 
 
-def written(found: list[Row]) -> None:
-    """Examples as a table: flat inputs by column, anything else as numbers in a row."""
+def written(found: list[Row], words: Sequence[str]) -> None:
+    """Examples as a table: flat inputs by column, anything else in a row.
+
+    Whole numbers are read as ``words`` where there are any; 0 pads.
+    """
     table = []
     for each in found:
         row: Row = {}
@@ -218,6 +226,8 @@ def written(found: list[Row]) -> None:
             flat = np.asarray(value, dtype=object).ravel().tolist() if value is not None else []
             if name == "x" and len(flat) <= COLUMNS_SHOWN:
                 row |= {f"x{i + 1}": part for i, part in enumerate(flat)}
+            elif words and all(isinstance(n, int) and 0 <= n < len(words) for n in flat):
+                row[name] = " ".join(str(words[n]) for n in flat if n) or "–"
             else:
                 row[name] = short(flat)
         table.append(row)
@@ -231,10 +241,10 @@ def short(values: list[Any]) -> str:
     return f"{said}, … {more} more" if more > 0 else said
 
 
-def who_learns(card: DatasetCard, results: list[Row]) -> None:
+def who_learns(name: str, problem: str, results: list[Row]) -> None:
     """The plugins that can learn it, with their best result."""
     st.subheader("Who learns it", anchor=False)
-    able = [each for each in catalogue().architectures() if card.problem in each.problems]
+    able = [each for each in catalogue().architectures() if problem in each.problems]
     if not able:
         st.caption("No installed plugin learns this problem.")
     for plugin in able:
@@ -242,7 +252,7 @@ def who_learns(card: DatasetCard, results: list[Row]) -> None:
         with st.container(horizontal=True, vertical_alignment="center"):
             said = ", ".join(
                 f"{row['metric']} {number(row['value'])}"
-                + (f" on {row['dataset']}" if row["dataset"] != card.name else "")
+                + (f" on {row['dataset']}" if row["dataset"] != name else "")
                 for row in mine
             )
             st.markdown(

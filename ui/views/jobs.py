@@ -151,7 +151,7 @@ def progress(job: Job, row: Row) -> None:
 
 def buttons(queue: Queue, job: Job, study: Study | None) -> None:
     """What can be done with a job."""
-    with st.container(horizontal=True):
+    with st.container(horizontal=True, vertical_alignment="center"):
         if job.state == "running":
             at = min(job.stops, CALM_STOPS)
             if st.button(
@@ -167,7 +167,8 @@ def buttons(queue: Queue, job: Job, study: Study | None) -> None:
             st.rerun()
         if study is None:
             return
-        if job.state in ("stopped", "failed") and study.row["state"] == "interrupted":
+        interrupted = study.row["state"] == "interrupted"
+        if job.state not in ACTIVE and interrupted and study.row["id"] not in resuming(queue):
             resume_button(queue, study.row["id"], f"job-{job.number}")
         places.link(
             f"Study {study.row['id']}", "study", icon=":material/show_chart:",
@@ -176,6 +177,18 @@ def buttons(queue: Queue, job: Job, study: Study | None) -> None:
         if study.row["best_number"] is not None:
             reference = f"{study.row['id']}/{study.row['best_number']}"
             places.link("Best model", "model", icon=":material/deployed_code:", trial=reference)
+
+
+def resuming(queue: Queue) -> set[int]:
+    """The studies that queued or running jobs resume."""
+    return {
+        int(job.arguments[1])
+        for job in queue.jobs()
+        if job.state in ACTIVE
+        and job.arguments[0] == "resume"
+        and job.arguments[1:2]
+        and job.arguments[1].isdecimal()
+    }
 
 
 def resume_button(queue: Queue, study: int, key: str) -> None:
@@ -188,8 +201,7 @@ def resume_button(queue: Queue, study: int, key: str) -> None:
 
 def unfinished(queue: Queue, jobs: list[Job]) -> None:
     """Interrupted studies that no job here is about."""
-    about = {job.study for job in jobs}
-    about |= {int(j.arguments[1]) for j in jobs if j.arguments[0] == "resume" and j.state in ACTIVE}
+    about = {job.study for job in jobs} | resuming(queue)
     try:
         rows = query.studies(kind="search")
     except DatabaseError:  # no database yet

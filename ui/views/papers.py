@@ -79,7 +79,7 @@ def draw_card(card: PluginCard, verdicts: list[Row], results: list[Row]) -> None
         )
     if not mine:
         st.caption("No search of it is on record yet.")
-    with st.container(horizontal=True):
+    with st.container(horizontal=True, vertical_alignment="center"):
         step(
             "Claims and results", "papers", icon=":material/article:", key=f"open-{card.name}",
             plugin=card.name,

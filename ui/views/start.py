@@ -32,6 +32,15 @@ TRIALS = 20
 SAMPLERS = "How configurations are proposed; auto looks at the space and at the budget"
 PRUNERS = "When trials without hope are stopped"
 
+# The command stays in sight beside a long form; below it on a telephone.
+STYLE = """<style>
+@media (min-width: 640px) {
+  [data-testid="stColumn"]:has(> div .st-key-summary) {
+    position: sticky; top: 4.5rem; align-self: flex-start;
+  }
+}
+</style>"""
+
 
 @dataclass
 class Data:
@@ -72,10 +81,11 @@ def show() -> None:
     st.caption(
         "A search runs in a process of its own: it goes on when this page or the browser is closed."
     )
+    st.html(STYLE)
     left, right = st.columns([5, 3], gap="large")
     with left:
         form = filled()
-    with right:
+    with right, st.container(key="summary"):
         if form is None:
             st.info("Choose what to learn first.", icon=":material/info:")
         else:
@@ -124,16 +134,13 @@ def asked_for() -> tuple[str, str]:
 
 def listed_data() -> Data | None:
     """A dataset by its name, with options."""
-    cards = {c.name: c for c in catalogue().cards(DatasetCard) if c.problem != "any"}
     name, options = asked_for()
-    if name and name not in cards:
-        catalogue().card(DatasetCard, name)  # says what there is
-    first = name if name in cards else DEFAULT_DATASET
+    cards = {c.name: c for c in catalogue().cards(DatasetCard) if c.problem != "any"}
+    if name and name not in cards:  # says what there is, or is a user's own, prepared before
+        cards[name] = catalogue().card(DatasetCard, name)
     names = sorted(cards)
-    at = names.index(first) if first in cards else 0
-    chosen = st.selectbox("Data set", names, at, key="dataset")
-    card = cards[chosen]
-    st.caption(f"{literal(card.summary)} · {literal(card.problem)}")
+    first = name or (DEFAULT_DATASET if DEFAULT_DATASET in cards else names[0])
+    chosen = st.selectbox("Data set", names, names.index(first), key="dataset")
     given = st.text_input(
         "Options of the data set",
         options if chosen == name else "",
@@ -143,6 +150,7 @@ def listed_data() -> Data | None:
     ).strip()
     spec = f"{chosen}:{given}".rstrip(":")
     about = asked("dataset", spec=spec)
+    st.caption(f"{literal(cards[chosen].summary)} · {literal(about['problem'])}")
     if about["options"]:
         with st.expander("Options it takes"):
             table = [
@@ -150,14 +158,15 @@ def listed_data() -> Data | None:
                 for row in about["options"]
             ]
             st.dataframe(table, hide_index=True, width="stretch")
-    return Data(spec, card.problem, ("--dataset", spec))
+    return Data(spec, about["problem"], ("--dataset", spec))
 
 
 def own_data() -> Data | None:
     """An uploaded table or arrays, prepared as a dataset."""
     given = st.file_uploader(
-        f"CSV, Parquet or NPZ, up to {LARGEST_UPLOAD_MB} MB", SUFFIXES, key="upload"
-    )
+        f"CSV, Parquet or NPZ, up to {LARGEST_UPLOAD_MB} MB", SUFFIXES, key="upload",
+        max_upload_size=LARGEST_UPLOAD_MB,
+    )  # fmt: skip
     if given is None:
         st.caption(
             "The first line of a CSV file names its columns. The file stays on this machine."
