@@ -11,13 +11,16 @@ import psutil
 CLOCK_SECONDS = 2.0  # two readings of a process's start may differ by the clock's corrections
 
 
-@cache
-def _owner(pid: int) -> str:
+def owner_of(pid: int) -> str:
+    """A process: host, number and start, so that a reused number is not taken for it."""
     return f"{socket.gethostname()}:{pid}:{psutil.Process(pid).create_time():.0f}"
 
 
+_owner = cache(owner_of)  # of this process, or of the one it was forked into
+
+
 def owner() -> str:
-    """This process: host, number and start, so that a reused number is not taken for it."""
+    """This process."""
     return _owner(os.getpid())
 
 

@@ -232,6 +232,13 @@ def spec(number: int, db: Db = None) -> StudySpec:
         return study_spec(connection, row)
 
 
+def study_of(owner: str, db: Db = None) -> int | None:
+    """The study that a process, named as ``owner.owner`` does, runs at the moment."""
+    with reading(db) as connection:
+        found = connection.execute(select(STUDY.c.id).where(STUDY.c.owner == owner)).scalar()
+        return None if found is None else int(found)
+
+
 def no_study(number: int) -> UnknownName:
     """The error about a study that does not exist."""
     return UnknownName(f"there is no study {number}; `automl studies` lists them")

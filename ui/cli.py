@@ -16,6 +16,7 @@ from automl.ui.ensembling import ensemble_command
 from automl.ui.importing import import_commands
 from automl.ui.models import models
 from automl.ui.options import Database, Json, largest, seconds, size_in_bytes
+from automl.ui.queueing import jobs_commands
 from automl.ui.replaying import replay_command
 from automl.ui.serving import serve
 from automl.ui.shipping import benchmark, export
@@ -30,6 +31,7 @@ app = typer.Typer(
     epilog="Start with: [bold]automl search --plugin ptrnet[/bold]",
 )
 app.add_typer(db_commands, name="db")
+app.add_typer(jobs_commands, name="jobs", rich_help_panel="Search")
 app.command(rich_help_panel="Models")(models)
 db_commands.add_typer(import_commands, name="import")
 

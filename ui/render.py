@@ -18,6 +18,7 @@ from rich.text import Text
 if TYPE_CHECKING:
     from automl.core.check import Finding
     from automl.core.study import Standing, StudyResult
+    from automl.ui.jobs import Job
     from automl.ui.progress import LiveProgress
 
 Row = dict[str, Any]
@@ -210,6 +211,15 @@ def studies(found: list[Row], json: bool) -> None:
             ago(row["active_at"]),
         )  # fmt: skip
     Console().print(shown if found else "No studies yet: automl search --plugin ptrnet")
+
+
+def jobs(found: list[Job]) -> None:
+    """The queue."""
+    shown = table("Job", "State", "Study", "Command", "")
+    for job in found:
+        study = "–" if job.study is None else str(job.study)
+        shown.add_row(str(job.number), job.state, study, Text(job.command), Text(job.message))
+    Console().print(shown)
 
 
 def trials(found: list[Row], json: bool) -> None:

@@ -14,7 +14,7 @@ from tests.dataset_db.test_ranking import ABOUT
 
 def drawn(page: str = "home", **address: str) -> AppTest:
     """One page by itself; the browser test walks through the whole application."""
-    script = f"from automl.ui.views import {page}; {page}.show()"
+    script = f"from automl.ui.views import places; places.run({page!r})"
     app = AppTest.from_string(script, default_timeout=60)
     for key, value in address.items():
         app.query_params[key] = value

@@ -1,20 +1,14 @@
-"""The card of one model: configuration, scores, curve, code, exports, and its export button."""
+"""The card of one model: what it is, how it learnt, what it answers, its code and its exports."""
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import streamlit as st
 
-from automl.core.cards import TargetCard
-from automl.core.discovery import catalogue
 from automl.dataset_db import query
 from automl.ui import charts
-from automl.ui.exporting import GOOD, parity_sentence
+from automl.ui.views import model_code, model_export, model_layers, model_run, places
 from automl.ui.views.frame import (
     SPLITS,
     literal,
@@ -27,8 +21,9 @@ from automl.ui.views.frame import (
     state_badge,
 )
 
-EXPORT_SECONDS = 900
-LARGEST_DOWNLOAD = 100_000_000  # bytes
+TABS = (
+    "Learning curve", "Run it", "Scores", "Configuration", "Layers", "Code", "Compare", "Export",
+)  # fmt: skip
 Row = dict[str, Any]
 
 
@@ -36,42 +31,66 @@ Row = dict[str, Any]
 def show() -> None:
     """The trial of the address, else the best there is."""
     key = remembered("trial", parameter("trial") or query.best())
-    given = st.text_input("Trial", key=key, help="STUDY/NUMBER such as 3/0, or best")
-    reference = query.best() if given == "best" else given
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        given = st.text_input("Trial", key=key, help="STUDY/NUMBER such as 3/0, or best", width=180)
+    reference = query.best() if given.strip() in ("best", "") else given.strip()
     st.query_params["trial"] = reference
     row = query.trial(reference, code=True)
-    st.header(f"Trial {literal(reference)}")
-    state_badge(row["state"])
+    head(row)
+    tabs = dict(zip(TABS, st.tabs(TABS, key="tab", on_change="rerun"), strict=True))
+    with tabs["Learning curve"]:
+        figure = charts.learning(row["curves"], row["metric"], row["unit"], row["split"])
+        st.plotly_chart(
+            figure, key="learning", alt=f"{row['metric']} over the steps of trial {reference}"
+        )
+    with tabs["Scores"]:
+        draw_scores(row)
+    with tabs["Configuration"]:
+        draw_config(row)
+    with tabs["Code"]:
+        model_code.draw(row)
+    with tabs["Export"]:
+        model_export.draw(row)
+    for name, draw in (
+        ("Run it", model_run.draw),
+        ("Layers", model_layers.draw),
+        ("Compare", model_code.compare),
+    ):  # fmt: skip  these cost something: only where they are looked at
+        with tabs[name]:
+            if tabs[name].open:
+                draw(row)
+
+
+def head(row: Row) -> None:
+    """What it is, and its main figures."""
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.header(f"Trial {literal(row['reference'])}", anchor=False, width="content")
+        state_badge(row["state"])
     paper = row["paper"]
     st.caption(
         f"{literal(row['plugin'])} version {row['plugin_version']} on {literal(row['dataset'])}: "
         f"{literal(paper['title'])} ({paper['year']})"
     )
     provenance(row)
-    facts = st.columns(4)
-    facts[0].metric(f"{row['metric']}, {SPLITS[row['split']]}", number(row["objective"]))
-    facts[1].metric("parameters", number(row["parameters"]))
-    facts[2].metric("multiply-adds, one example", number(row["macs"]))
-    facts[3].metric("training", seconds(row["seconds"]))
+    with st.container(horizontal=True, gap="large"):
+        for name, value in (
+            (f"{row['metric']}, {SPLITS[row['split']]}", number(row["objective"])),
+            ("parameters", number(row["parameters"])),
+            ("multiply-adds, one example", number(row["macs"])),
+            ("training", seconds(row["seconds"])),
+        ):
+            st.metric(name, value, width="content")
     if row["failure"]:
-        st.error(f"{row['failure']['kind']}: {row['failure']['message']}")
+        st.error(literal(f"{row['failure']['kind']}: {row['failure']['message']}"))
         st.code(row["failure"]["traceback"] or row["failure"]["log"], language="text")
-    curve, scores, exports, config, code = st.tabs(
-        ["Learning curve", "Scores", "Export", "Configuration", "Code"]
-    )
-    with curve:
-        figure = charts.learning(row["curves"], row["metric"], row["unit"], row["split"])
-        st.plotly_chart(figure, key="learning")
-    with scores:
-        draw_scores(row)
-    with exports:
-        draw_exports(row)
-    with config:
-        st.json(row["config"])
-    with code:
-        for name, text in row["code"].items():
-            with st.expander(literal(name), expanded=name == "model.py"):
-                st.code(text, language="python", line_numbers=True)
+    with st.container(horizontal=True):
+        study = str(row["study"])
+        places.link(f"Study {study}", "study", icon=":material/show_chart:", study=study)
+        if not row["source"]:
+            places.link(
+                "Search with this plugin", "start", icon=":material/add_circle:",
+                plugin=row["plugin"], dataset=row["dataset"],
+            )  # fmt: skip
 
 
 def draw_scores(row: Row) -> None:
@@ -98,76 +117,28 @@ def draw_scores(row: Row) -> None:
         st.dataframe(listed, hide_index=True, width="stretch")
     else:
         st.caption("No scores: the trial has not reported.")
-
-
-def draw_exports(row: Row) -> None:
-    """Export buttons, then what was exported with parity and latency."""
-    kept = any(artifact["kind"] == "weights" for artifact in row["artifacts"])
-    if not kept:
-        st.caption("Only complete trials keep weights, so there is nothing to export.")
-        return
-    targets = [card.name for card in catalogue().cards(TargetCard)]
-    target = st.selectbox("Kind of runtime", targets)
-    if st.button(f"Export to {target}", type="primary"):
-        with st.spinner("Exporting, verifying and measuring; this takes about half a minute"):
-            said = told("export", row["reference"], str(target))
-        if said:
-            st.error(said)
-        row = query.trial(row["reference"])
-    if not row["exports"]:
-        st.caption("Not exported yet.")
-    newest = {made["target"]: made["id"] for made in row["exports"]}
-    for made in reversed(row["exports"]):
-        draw_export(made)
-        good = made["status"] in GOOD and newest[made["target"]] == made["id"]
-        if good and st.button(f"Measure {made['target']} again", key=f"measure-{made['id']}"):
-            with st.spinner("Measuring"):
-                said = told("benchmark", row["reference"], made["target"])
-            if said:
-                st.error(said)
-            else:
-                st.rerun()
-
-
-def told(command: str, reference: str, target: str) -> str:
-    """Run ``automl export`` or ``benchmark`` in a process of its own; what went wrong, or nothing.
-
-    Nothing is exported or measured inside the browser's process.
-    """
-    called = [sys.executable, "-m", "automl.ui.cli", command, reference]
-    called += ["--target", target, "--json"]
-    try:
-        done = subprocess.run(
-            called, capture_output=True, text=True, timeout=EXPORT_SECONDS, check=False
+    if not row["probes"]:
+        st.caption(
+            "No probe has measured it. Probes look beyond the metric: "
+            f"`automl probe {row['reference']} --probe NAME`"
         )
-    except subprocess.TimeoutExpired:
-        return f"It took longer than {EXPORT_SECONDS} seconds and was stopped."
-    failed = (done.stderr.strip().splitlines() or ["It failed."])[-1]
-    if done.returncode == 2:
-        return failed
-    try:
-        (made,) = json.loads(done.stdout)["targets"]
-    except ValueError:
-        return failed
-    status = made.get("status", "ok")
-    return "" if status in GOOD else f"{status}: {made['message']}"
 
 
-def draw_export(made: Row) -> None:
-    """One export: status, parity, latency, files."""
-    parity = made["parity"]
-    good = made["status"] in GOOD
-    title = f"{literal(made['target'])}: {literal(made['status'])}"
-    with st.expander(title, expanded=True, icon=":material/check:" if good else ":material/error:"):
-        if parity.get("metric"):
-            st.markdown(literal(parity_sentence(parity)))
-        if made["benchmarks"]:
-            st.plotly_chart(charts.latencies(made["benchmarks"]), key=f"latency-{made['id']}")
-        for file in made["files"]:
-            path = Path(made["folder"]) / file["name"]
-            if not path.exists():
-                st.caption(f"{literal(file['name'])} is no longer in {literal(made['folder'])}.")
-            elif file["bytes"] <= LARGEST_DOWNLOAD:
-                label = f"Download {file['name']} ({file['bytes'] / 1000:.0f} kB)"
-                key = f"file-{made['id']}-{file['name']}"
-                st.download_button(label, path.read_bytes(), file["name"], key=key)
+def draw_config(row: Row) -> None:
+    """Every setting of the trial, searched ones first, and the file of it."""
+    searched = row["params"] or {}
+    listed = [
+        {"setting": name, "value": str(value), "searched": "yes" if name in searched else ""}
+        for name, value in sorted(
+            row["config"].items(), key=lambda item: (item[0] not in searched, item[0])
+        )
+    ]
+    for name, settings in (row["techniques"] or {}).items():
+        listed += [
+            {"setting": f"{name}.{key}", "value": str(value), "searched": ""}
+            for key, value in settings.items()
+        ]
+    st.dataframe(listed, hide_index=True, width="stretch", height=min(40 + 35 * len(listed), 560))
+    model_export.config_download(row)
+    if not row["source"]:
+        st.caption(f"Run it again from its record: `automl replay {row['reference']}`")
