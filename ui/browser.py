@@ -11,7 +11,7 @@ from automl.core.errors import ConfigError
 from automl.ui.http.address import check_token, is_loopback, listen
 
 SCRIPT = Path(__file__).with_name("app.py")
-# Of text on its background at least 4.5 to 1, as WCAG 2.2 AA asks; charts.py has the data's colours.
+# Texts have 4.5 to 1 at least, as WCAG 2.2 AA asks; charts.py has the colours of data.
 LIGHT = {
     "primaryColor": "#0067A3",
     "backgroundColor": "#FFFFFF",

@@ -46,4 +46,3 @@ def uvicorn_of(app: FastAPI) -> uvicorn.Server:
         timeout_graceful_shutdown=GRACE,
     )
     return uvicorn.Server(config)
-

@@ -1,0 +1,39 @@
+"""The pages there are, and how one leads to another."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+import streamlit as st
+
+# module -> title and icon, in the order of the menu; the module's name is the page's address
+PLACES = {
+    "home": ("Studies", ":material/list:"),
+    "study": ("Study", ":material/show_chart:"),
+    "compare": ("Compare", ":material/compare_arrows:"),
+    "model": ("Model", ":material/deployed_code:"),
+    "ranking": ("Leaderboards", ":material/leaderboard:"),
+    "claims": ("Claims", ":material/fact_check:"),
+}
+
+
+def place(name: str, first: str = "home") -> st.Page:
+    """One page; ``first`` is the one without an address of its own."""
+    title, icon = PLACES[name]
+    show = import_module(f"automl.ui.views.{name}").show
+    return st.Page(show, title=title, icon=icon, url_path=name, default=name == first)
+
+
+def run(first: str = "home") -> None:
+    """Draw the menu and the page that the address names."""
+    st.navigation([place(name, first) for name in PLACES], position="top").run()
+
+
+def go(name: str, **parameters: str) -> None:
+    """Leave for another page."""
+    st.switch_page(place(name), query_params=parameters)
+
+
+def link(label: str, name: str, *, icon: str | None = None, **parameters: str) -> None:
+    """A link to another page; ``label`` is Markdown."""
+    st.page_link(place(name), label=label, icon=icon, query_params=parameters)
