@@ -41,17 +41,23 @@ Picked = Collection[int]
 def layout(figure: go.Figure, title: str, x: str, y: str, height: int = 340) -> go.Figure:
     """A title, axes with units, room for the data, no frame; zoom stays when data are added."""
     figure.update_layout(
-        title={"text": title, "font": {"size": 15}, "x": 0, "xanchor": "left", "y": 0.98},
+        title=heading(title),
         height=height,
-        margin={"l": 10, "r": 10, "t": 70, "b": 10},
+        margin={"l": 10, "r": 10, "t": 44, "b": 10},
         xaxis_title=x,
         yaxis_title=y,
-        legend={"orientation": "h", "yanchor": "bottom", "y": 1.01, "x": 0, "font": {"size": 12}},
+        legend={"orientation": "h", "yref": "container", "y": 0, "x": 0, "font": {"size": 12}},
         hovermode="closest",
         uirevision="kept",
     )
     figure.update_xaxes(automargin=True)
     return figure.update_yaxes(automargin=True)
+
+
+def heading(title: str) -> Row:
+    """A chart's title, at its upper left."""
+    place = {"x": 0, "xanchor": "left", "y": 1, "yanchor": "top", "yref": "container"}
+    return {"text": title, "font": {"size": 15}, "pad": {"t": 8}, **place}
 
 
 def plain(text: object) -> str:
@@ -255,9 +261,9 @@ def parallel(
         )
     )
     figure.update_layout(
-        title={"text": "Parallel coordinates", "font": {"size": 15}, "x": 0, "xanchor": "left"},
+        title=heading("Parallel coordinates"),
         height=420,
-        margin={"l": 60, "r": 40, "t": 120, "b": 20},
+        margin={"l": 60, "r": 40, "t": 100, "b": 20},
         uirevision="kept",
     )
     return figure

@@ -134,7 +134,11 @@ def timeline(columns: Columns, now: datetime, picked: Picked = ()) -> go.Figure:
                     customdata=[[number] for number in numbers],
                     orientation="h",
                     name=state,
-                    marker={"color": colour, "opacity": opacities(numbers, picked)},
+                    marker={
+                        "color": colour,
+                        "opacity": opacities(numbers, picked),
+                        "line": {"color": "#FFFFFF", "width": 1},
+                    },
                     hovertemplate="trial %{customdata[0]}: %{x:.1f} s<extra></extra>",
                 )
     height = 170 + 26 * (max(rows) + 1 if started else 1)

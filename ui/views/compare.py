@@ -81,22 +81,28 @@ def draw(rows: list[Row]) -> None:
         )
     for source in {row["source"]: row for row in rows if row["source"]}.values():
         provenance(source)
-    st.subheader("Results", anchor=False)
+    st.header("Results", anchor=False)
     results = beside(rows, facts(rows))
-    st.dataframe(results, width="stretch", height="content", alt="Results of the trials")
+    table(results, "Results of the trials")
     curves_of(rows)
-    st.subheader("Settings that differ", anchor=False)
+    st.header("Settings that differ", anchor=False)
     settings = beside(rows, differing(rows))
     if settings.empty:
         st.caption("All settings are the same.")
     else:
-        st.dataframe(settings, width="stretch", height="content", alt="Settings that differ")
+        table(settings, "Settings that differ")
     download(
         "Save the comparison as CSV",
         lambda: pd.concat([results, settings]).to_csv(),
         "comparison.csv",
     )
     code_of(rows)
+
+
+def table(frame: pd.DataFrame, alt: str) -> None:
+    """A comparison, the names of its lines always in sight."""
+    first = st.column_config.Column("trial", width=150)
+    st.dataframe(frame, height="content", alt=alt, column_config={"_index": first})
 
 
 def beside(rows: list[Row], values: dict[str, list[Any]]) -> pd.DataFrame:
@@ -144,7 +150,8 @@ def facts(rows: list[Row]) -> dict[str, list[str]]:
 def differing(rows: list[Row]) -> dict[str, list[str]]:
     """The settings that are not the same in all trials, as texts."""
     settings = [{**row["config"], **techniques(row)} for row in rows]
-    names = sorted({name for values in settings for name in values})
+    everything = {name for values in settings for name in values}
+    names = sorted(everything, key=lambda name: (any(name not in s for s in settings), name))
     found = {name: [shown(values.get(name)) for values in settings] for name in names}
     return {name: values for name, values in found.items() if len(set(values)) > 1}
 
@@ -173,7 +180,7 @@ def curves_of(rows: list[Row]) -> None:
         st.caption("None of these trials has reported on the way, so there are no curves.")
         return
     names = [f"{metric}, {SPLITS.get(split, split)}" for metric, split in choices]
-    st.subheader("Curves", anchor=False)
+    st.header("Curves", anchor=False)
     chosen = names.index(str(st.selectbox("Curves of", names, key="curve", bind="query-params")))
     metric, split = choices[chosen]
     curves = {
@@ -187,7 +194,7 @@ def curves_of(rows: list[Row]) -> None:
 
 def code_of(rows: list[Row]) -> None:
     """What differs in the code of two of the trials."""
-    st.subheader("Code", anchor=False)
+    st.header("Code", anchor=False)
     names = [row["reference"] for row in rows]
     first, second = rows[0], rows[1]
     if len(rows) > 2:

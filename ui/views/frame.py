@@ -37,6 +37,9 @@ STYLE = """<style>
 [data-testid="stMainBlockContainer"] {padding: 4.5rem clamp(1rem, 4vw, 4rem) 3rem;}
 [data-testid="stMetric"] {padding: .1rem 0;}
 [data-testid="stHeading"] h1 {overflow-wrap: anywhere;}
+[data-testid="stCaptionContainer"] {color: inherit; opacity: .8;}
+.st-key-figures {row-gap: .25rem;}
+.st-key-picked {min-height: 2.75rem;}
 </style>"""
 
 
@@ -132,7 +135,8 @@ def ago(moment: datetime | None) -> str:
 def provenance(row: dict[str, Any]) -> None:
     """Where imported records come from and under which licence; nothing for our own."""
     if row["source"]:
-        said = f"Imported from {row['source']}: {row['licence']}, {row['origin']}"
+        licence = row["licence"] or "no licence stated"
+        said = f"Imported from {row['source']}: {licence}, {row['origin']}"
         st.caption(literal(said))
 
 
@@ -141,7 +145,7 @@ def provenance(row: dict[str, Any]) -> None:
 
 def figures(values: Mapping[str, str]) -> None:
     """A row of figures with their names, which wraps where the window is narrow."""
-    with st.container(horizontal=True, gap="large"):
+    with st.container(horizontal=True, gap="large", key="figures"):
         for name, value in values.items():
             st.metric(name, value, width="content")
 

@@ -153,6 +153,7 @@ def draw(rows: list[Row], kind: str) -> None:
         frame,
         hide_index=True,
         height="content",
+        placeholder="–",
         key="studies",
         alt=f"{KINDS[kind]}, one row each: state, dataset, best value, trials and last activity",
         column_config={

@@ -128,7 +128,7 @@ def table(found: Row, rows: list[Row]) -> None:
     columns: dict[str, list[Any]] = {
         "model": [row["reference"] for row in rows],
         "rank": [row["rank"] for row in rows],
-        "paper": [row["plugin"] for row in rows],
+        "paper or network": [row["plugin"] for row in rows],
         f"{metric} (validation)": [row["valid"] for row in rows],
         f"{metric} (test)": [row["test"] for row in rows],
         "paper's own": [own.get(row["plugin"], "") for row in rows],
@@ -141,15 +141,14 @@ def table(found: Row, rows: list[Row]) -> None:
     if not own:
         del columns["paper's own"]
     if any(row["source"] for row in rows):
-        columns |= {
-            name: [row[name] or "" for row in rows] for name in ("source", "licence", "origin")
-        }
+        columns |= {name: [row[name] for row in rows] for name in ("source", "licence", "origin")}
     score = st.column_config.NumberColumn(format="%.4g")
     key = f"board-{found['dataset']}-{rows[0]['reference']}-{len(rows)}"
     state = st.dataframe(
         pd.DataFrame(columns),
         hide_index=True,
         height="content",
+        placeholder="–",
         key=key,
         on_select="rerun",
         selection_mode="multi-row",
@@ -166,7 +165,7 @@ def table(found: Row, rows: list[Row]) -> None:
     )
     picked: Any = state
     names = [columns["model"][row] for row in picked["selection"]["rows"] if row < len(rows)]
-    with st.container(horizontal=True, vertical_alignment="center", height=44):
+    with st.container(horizontal=True, vertical_alignment="center", key="picked"):
         if 2 <= len(names) <= MOST_COMPARED:
             icon = ":material/compare_arrows:"
             link(f"Compare {len(names)} models", "compare", icon=icon, trials=",".join(names))

@@ -87,6 +87,8 @@ def draw(chosen: int, live: bool) -> None:
         if tab.open:
             with tab:
                 view(about, columns, picks)
+                if view is not study_trials.draw:
+                    pictures()
     follow()
 
 
@@ -95,8 +97,8 @@ def head(about: Row) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         state_badge(about["state"])
         if about["message"]:
-            st.caption(literal(about["message"]))
-        st.caption(f"active {ago(about['active_at'])}")
+            st.caption(literal(about["message"]), width="content")
+        st.caption(f"active {ago(about['active_at'])}", width="content")
     provenance(about)
     done = about["n_complete"] + about["n_pruned"] + about["n_failed"]
     budget = f" of {about['budget_trials']}" if about["budget_trials"] else ""
@@ -119,7 +121,7 @@ def head(about: Row) -> None:
 
 def chosen_trials(about: Row, picks: Picks) -> None:
     """What is selected, and what can be done with it; a line of its own so that nothing jumps."""
-    with st.container(horizontal=True, vertical_alignment="center", height=44):
+    with st.container(horizontal=True, vertical_alignment="center", key="picked"):
         many = len(picks.numbers)
         if not many:
             st.caption("Select trials in a chart or the table: the others fade everywhere.")
@@ -171,7 +173,6 @@ def outcome(about: Row, columns: charts.Columns, picks: Picks) -> None:
                 on_select=picks.from_chart("plugins"),
             )
     said_of_size(len(columns["number"]), len(wanted))
-    pictures()
 
 
 def worth_a_curve(columns: charts.Columns, goal: str, picks: Picks) -> list[int]:

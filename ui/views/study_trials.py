@@ -77,9 +77,9 @@ def restarted() -> None:
 def table(rows: list[Row], picks: Picks) -> None:
     """A page of trials with the columns that the reader chose; a press on a number opens it."""
     frame = frame_of(rows)
-    usual = [name for name in frame.columns if name in FIRST or name not in FACTS]
-    several = len(set(frame["plugin"])) > 1
-    usual = [name for name in usual if name != "trial" and (name != "plugin" or several)]
+    several = len(set(frame["plugin"])) > 1  # each with settings of its own
+    settings = [name for name in frame.columns if name not in ("trial", "plugin", *FACTS)]
+    usual = ["plugin", *FIRST] if several else [*FIRST, *settings]
     with st.popover("Columns", icon=":material/view_column:"):
         shown_ = st.multiselect(
             "Columns of the table", [n for n in frame.columns if n != "trial"], usual, key="columns"
@@ -93,6 +93,7 @@ def table(rows: list[Row], picks: Picks) -> None:
         frame,
         hide_index=True,
         height="content",
+        placeholder="–",
         key=f"{picks.key('trials')}-{numbers[0]}-{numbers[-1]}-{len(numbers)}",
         on_select=selected(picks, numbers),
         selection_mode="multi-row",
