@@ -37,10 +37,10 @@ def leaderboard(
     """The best complete trial of each plugin or imported network on a dataset.
 
     Returns ``{dataset, metric, goal, unit, metrics, total, rows, baselines, figures}``. A row has
-    rank, plugin, family, paper, year, value, split, valid, test, reference, trials, parameters, macs,
-    seconds, source, licence and origin. ``value`` is the objective on ``split``: "valid" for our
-    searches, whose winner alone has a ``test`` score too; "test" for imported records, which were
-    chosen by it, so that it flatters them. ``source``, ``licence`` and ``origin`` are None for our
+    rank, plugin, family, paper, year, value, split, valid, test, reference, trials, parameters,
+    macs, seconds, source, licence and origin. ``value`` is the objective on ``split``: "valid" for
+    our searches, whose winner alone has a ``test`` score too; "test" for imported records, which
+    were chosen by it, so that it flatters them. ``source``, ``licence`` and ``origin`` are None for our
     own.
 
     ``dataset`` is by default that of the latest search, ``metric`` the objective of the latest

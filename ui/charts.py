@@ -14,7 +14,8 @@ BLUE, ORANGE, GREEN, PURPLE, RED, GREY = (
 )  # fmt: skip
 SKY = "#56B4E9"
 COLOURS = (BLUE, ORANGE, GREEN, PURPLE, RED, SKY, GREY)
-SCALE = "Cividis"  # of continuous values; made for colour-blind readers
+# Of continuous values, low to high: no end is lost on a light or a dark background.
+SCALE = [[0.0, BLUE], [0.5, "#A3A9AD"], [1.0, ORANGE]]
 STATE_COLOURS = {
     "complete": BLUE,
     "pruned": ORANGE,
@@ -245,7 +246,7 @@ def parallel(
     complete = [t for t in trials if t["state"] == "complete" and t["objective"] is not None]
     dimensions = [dimension(name, [t["params"].get(name) for t in complete]) for name in order]
     values = [trial["objective"] for trial in complete]
-    dimensions.append({"label": plain(metric), "values": values})
+    dimensions.append({"label": axis_title(metric, unit), "values": values})
     figure = go.Figure(
         go.Parcoords(
             dimensions=dimensions,
@@ -253,8 +254,6 @@ def parallel(
                 "color": values,
                 "colorscale": SCALE,
                 "reversescale": goal == "min",
-                "showscale": True,
-                "colorbar": {"title": {"text": axis_title(metric, unit)}, "thickness": 12},
             },
             labelangle=-20,
             tickfont={"size": 10},

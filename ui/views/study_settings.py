@@ -12,7 +12,7 @@ from automl.ui.views.frame import chart, empty, literal
 from automl.ui.views.picking import Picks
 
 Row = dict[str, Any]
-MOST_AXES = 9  # of the parallel coordinates
+MOST_AXES = 7  # of the parallel coordinates
 
 
 def draw(about: Row, columns: charts.Columns, picks: Picks) -> None:
