@@ -40,8 +40,8 @@ def leaderboard(
     rank, plugin, family, paper, year, value, split, valid, test, reference, trials, parameters,
     macs, seconds, source, licence and origin. ``value`` is the objective on ``split``: "valid" for
     our searches, whose winner alone has a ``test`` score too; "test" for imported records, which
-    were chosen by it, so that it flatters them. ``source``, ``licence`` and ``origin`` are None for our
-    own.
+    were chosen by it, so that it flatters them. ``source``, ``licence`` and ``origin`` are None
+    for our own.
 
     ``dataset`` is by default that of the latest search, ``metric`` the objective of the latest
     search on it, or of the latest import; ``metrics`` names all objectives there are. ``rows`` are

@@ -31,8 +31,9 @@ STATE_SYMBOLS = {
     "running": "star",
 }
 FAINT = 0.12  # opacity of what is not selected, while something is
-MOST_POINTS = 2000  # of a chart; it stays interactive
+MOST_POINTS = 1000  # of a chart; it stays interactive
 MOST_CURVES = 60
+MOST_LINES = 300  # of parallel coordinates
 MOST_RANKED = 30
 Row = dict[str, Any]
 Columns = Mapping[str, list[Any]]
@@ -79,9 +80,11 @@ def thinned(places: Sequence[int], most: int = MOST_POINTS, keep: Iterable[int] 
     return sorted(even | set(keep))
 
 
-def opacities(numbers: Sequence[int], picked: Picked, usual: float = 0.85) -> list[float]:
+def opacities(numbers: Sequence[int], picked: Picked, usual: float = 0.85) -> list[float] | float:
     """The selected trials stand out; without a selection all do."""
-    return [usual if not picked or number in picked else FAINT for number in numbers]
+    if not picked:
+        return usual
+    return [usual if number in picked else FAINT for number in numbers]
 
 
 def best_steps(columns: Columns, goal: str) -> list[int]:
@@ -244,6 +247,7 @@ def parallel(
 ) -> go.Figure:
     """Complete trials as lines through their settings, the first of ``order``, to the objective."""
     complete = [t for t in trials if t["state"] == "complete" and t["objective"] is not None]
+    complete = [complete[place] for place in thinned(range(len(complete)), MOST_LINES)]
     dimensions = [dimension(name, [t["params"].get(name) for t in complete]) for name in order]
     values = [trial["objective"] for trial in complete]
     dimensions.append({"label": axis_title(metric, unit), "values": values})

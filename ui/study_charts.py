@@ -35,6 +35,7 @@ from automl.ui.charts import (
 )
 
 MOST_BARS = 600
+MOST_DOTS = 500  # of a chart of settings
 GRID = 40  # places along each side of a contour
 
 
@@ -239,14 +240,15 @@ def contour(
 
 
 def with_values(trials: list[Row], names: Sequence[str]) -> list[Row]:
-    """Complete trials that have all of the settings."""
-    return [
+    """Complete trials that have all of the settings; of many, evenly chosen ones."""
+    found = [
         trial
         for trial in trials
         if trial["state"] == "complete"
         and trial["objective"] is not None
         and all(trial["params"].get(name) is not None for name in names)
     ]
+    return [found[place] for place in thinned(range(len(found)), MOST_DOTS)]
 
 
 def placed(values: Sequence[Any]) -> tuple[list[Any], Row]:

@@ -57,7 +57,7 @@ def curves(mark: str, _study: int, metric: str, split: str, numbers: tuple[int, 
     return query.curves(_study, metric=metric, split=split, numbers=numbers)
 
 
-@st.cache_data(ttl=300, max_entries=48, show_spinner=False)
+@st.cache_data(ttl=300, max_entries=48, show_spinner="Working out which settings matter")
 def shares(mark: str, plugin: str, _space: Row, _trials: list[Row], goal: str) -> dict[str, float]:
     """The importance of a plugin's settings."""
     return importances(_space, _trials, goal)

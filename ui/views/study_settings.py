@@ -40,12 +40,20 @@ def draw(about: Row, columns: charts.Columns, picks: Picks) -> None:
         figure = charts.parallel(some or trials, metric, goal, unit, order[:MOST_AXES])
         chart(figure, "parallel", f"Trials as lines through their settings to {metric}")
     effects(trials, order, about, picks)
-    total = sum(name == plugin for name in columns["plugin"])
-    said = [f"Settings of {len(trials):,} of {total:,} trials"] if len(trials) < total else []
-    if len(order) > MOST_AXES:
-        said.append(f"the {MOST_AXES} most important of {len(order)} settings as coordinates")
-    if said:
-        st.caption(", ".join(said) + ".")
+    said_of_size(len(trials), sum(name == plugin for name in columns["plugin"]), len(order))
+
+
+def said_of_size(explained: int, total: int, settings: int) -> None:
+    """What the charts leave out."""
+    if explained < total:
+        st.caption(f"Importance is that of {explained:,} of {total:,} trials.")
+    if explained > charts.MOST_LINES:
+        st.caption(
+            f"The charts draw {charts.MOST_LINES} lines and up to {study_charts.MOST_DOTS} points, "
+            "evenly chosen."
+        )
+    if settings > MOST_AXES:
+        st.caption(f"Coordinates are the {MOST_AXES} most important of {settings} settings.")
 
 
 def chosen_plugin(about: Row, columns: charts.Columns) -> str:
