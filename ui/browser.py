@@ -74,6 +74,7 @@ def settings(offer: Offer, window: bool) -> dict[str, Any]:
         "server.headless": not window,
         "server.fileWatcherType": "none",
         "server.maxUploadSize": 50,
+        "server.disconnectedSessionTTL": 30,  # each reload is a new session: memory stays flat
         "browser.gatherUsageStats": False,
         "client.toolbarMode": "viewer",
         "client.showErrorDetails": "none",

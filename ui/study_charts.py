@@ -60,7 +60,8 @@ def distribution(columns: Columns, metric: str, unit: str) -> go.Figure:
             hovertemplate="%{y:.0%} of trials at or below %{x:.4g}",
         )
     title = "Distribution of the objective"
-    return layout(figure, title, axis_title(metric, unit), "trials [share]")
+    made = layout(figure, title, axis_title(metric, unit), "trials [share]")
+    return made.update_yaxes(range=[0, 1.03])
 
 
 def trade_off(

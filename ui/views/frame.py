@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import wraps
@@ -33,14 +34,7 @@ STATE_MARKS = {  # beside the word: colour alone tells nothing to some
 REFRESH_SECONDS = 3
 SPLITS = {"valid": "validation", "test": "test"}
 PICTURES = ("PNG", "SVG")
-STYLE = """<style>
-[data-testid="stMainBlockContainer"] {padding: 4.5rem clamp(1rem, 4vw, 4rem) 3rem;}
-[data-testid="stMetric"] {padding: .1rem 0;}
-[data-testid="stHeading"] h1 {overflow-wrap: anywhere;}
-[data-testid="stCaptionContainer"] {color: inherit; opacity: .8;}
-.st-key-figures {row-gap: .25rem;}
-.st-key-picked {min-height: 2.75rem;}
-</style>"""
+ICON = re.compile(r":(?=[\w+/-]+:)")
 
 
 def page(draw: Callable[P, None]) -> Callable[P, None]:
@@ -58,7 +52,6 @@ def page(draw: Callable[P, None]) -> Callable[P, None]:
 
 def title(text: str, *, of: str = "") -> None:
     """A page's heading, and its title in the browser's tab; ``of`` is a line under it."""
-    st.html(STYLE)
     st.title(literal(text), anchor=False)
     if of:
         st.caption(literal(of))
@@ -85,9 +78,14 @@ def remembered(name: str, default: Any) -> str:
 # ---------------------------------------------------------------- values in words
 
 
+def inert(text: object) -> str:
+    """Text in which ``:name:`` is no icon: Streamlit draws those wherever it finds them."""
+    return ICON.sub(":\u2060", str(text))
+
+
 def literal(text: object) -> str:
     """Text from the database, with nothing in it that Markdown would interpret."""
-    escaped = str(text)
+    escaped = inert(text)
     for character in "\\`*_{}[]()#+-.!|<>~$:":
         escaped = escaped.replace(character, "\\" + character)
     return escaped

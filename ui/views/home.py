@@ -17,6 +17,7 @@ from automl.ui.views.frame import (
     empty,
     figures,
     follow,
+    inert,
     marked,
     number,
     opener,
@@ -130,7 +131,7 @@ def table(rows: list[Row]) -> pd.DataFrame:
 def draw(rows: list[Row], kind: str) -> None:
     """The studies of a page; a press on a name opens it."""
     ended = [row["n_complete"] + row["n_pruned"] + row["n_failed"] for row in rows]
-    names = [row["name"] for row in rows]
+    names = [inert(row["name"]) for row in rows]
     frame = pd.DataFrame(
         {
             "study": names,

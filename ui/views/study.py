@@ -128,7 +128,10 @@ def chosen_trials(about: Row, picks: Picks) -> None:
             return
         st.markdown(f"**{many} trial{'s' if many > 1 else ''} selected**", width="content")
         st.button("Clear", on_click=picks.clear, type="tertiary", key="clear-picks")
-        if many <= study_trials.MOST_COMPARED:
+        if many == 1:
+            only = f"{about['id']}/{min(picks.numbers)}"
+            link(f"Open trial {only}", "model", icon=":material/deployed_code:", trial=only)
+        elif many <= study_trials.MOST_COMPARED:
             chosen = ",".join(f"{about['id']}/{n}" for n in sorted(picks.numbers))
             link("Compare them", "compare", icon=":material/compare_arrows:", trials=chosen)
         else:

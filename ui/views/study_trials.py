@@ -66,7 +66,7 @@ def draw(about: Row, columns: Columns, picks: Picks) -> None:
     table(found["rows"], picks)
     with st.container(horizontal=True, horizontal_alignment="distribute"):
         pager(found["total"], PAGE, AT)
-        save(about, f"Save {found['total']:,} trials as CSV", "trials.csv", **chosen)
+        save(about, f"Save all {found['total']:,} as CSV", "trials.csv", **chosen)
 
 
 def restarted() -> None:
