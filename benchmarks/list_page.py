@@ -8,22 +8,19 @@ argument changes their number (``python benchmarks/list_page.py 1000000``).
 from __future__ import annotations
 
 import json
-import sqlite3
 import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from database import SPEC
 from measure import finish
+from synthetic import fill
 
 from automl.dataset_db.engine import connect
 from automl.dataset_db.pages import model_page
-from automl.dataset_db.store import Store
 
 TRIALS = 10_000_000
 STUDIES, DATASETS = 40, 20
@@ -31,43 +28,6 @@ PAGE = 50
 ROUNDS = 40
 GOAL_MS = 50.0
 FLAT = 2.0  # a page anywhere, over the first one
-# A constant that no small number divides scatters the objectives over [0, 1) without repetition.
-FILL = """
-WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i + 1 < :many)
-INSERT INTO trial (study_id, dataset_id, plugin_id, number, state, label, objective, cost, step,
-                   seconds, parameters, stopped, failure_kind, config, params, techniques, scores)
-SELECT 1 + i % :studies,
-       1 + i % :datasets, 1, i / :studies, CASE WHEN i % 50 THEN 'complete' ELSE 'failed' END, '',
-       (i * 7919 % 1000003) / 1000003.0, -(i * 7919 % 1000003) / 1000003.0, 10,
-       1.5, 1000 + i % 977, '', '', '{"lr":0.01,"depth":' || (i % 9) || '}', '{}', '{}',
-       '{"accuracy":' || ((i * 7919 % 1000003) / 1000003.0) || '}'
-FROM n
-"""
-
-
-def fill(db: Path, many: int) -> None:
-    """Write ``many`` trials."""
-    with Store(db, artifacts=db.parent) as store:
-        for number in range(STUDIES):
-            name = f"nothing-{number % DATASETS}"
-            store.create_study(replace(SPEC, dataset=name, info={**SPEC.info, "name": name}))
-    connection = sqlite3.connect(db, isolation_level=None)
-    connection.execute("PRAGMA synchronous=OFF")
-    connection.execute("PRAGMA cache_size=-200000")
-    # An index is built from all rows at once in a fraction of the time.
-    indexes = connection.execute(
-        "SELECT name, sql FROM sqlite_master "
-        "WHERE type = 'index' AND tbl_name = 'trial' AND sql IS NOT NULL"
-    ).fetchall()
-    connection.execute("BEGIN")
-    for name, _ in indexes:
-        connection.execute(f"DROP INDEX {name}")
-    connection.execute(FILL, {"many": many, "studies": STUDIES, "datasets": DATASETS})
-    for _, statement in indexes:
-        connection.execute(statement)
-    connection.execute("COMMIT")
-    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    connection.close()
 
 
 def mark(cost: float) -> str | None:
@@ -93,7 +53,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         db = Path(folder) / "models.db"
         started = time.perf_counter()
-        fill(db, many)
+        fill(db, many, STUDIES, DATASETS)
         figures["seconds to write"] = time.perf_counter() - started
         figures["bytes a trial"] = db.stat().st_size / many
         reader = connect(db, write=False)

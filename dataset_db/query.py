@@ -19,6 +19,7 @@ from automl.core.errors import UnknownName, did_you_mean
 from automl.core.places import artifact_root
 from automl.core.record import StudySpec
 from automl.dataset_db.catalogue import PAPER_FACTS, plugin_code, study_spec
+from automl.dataset_db.columns import among
 from automl.dataset_db.engine import REVISIONS, Db, database_url, reading, shown
 from automl.dataset_db.owner import alive
 from automl.dataset_db.schema import (
@@ -277,9 +278,17 @@ def trials(
 
 
 def curves(
-    study: int, db: Db = None, *, metric: str, split: str = "valid"
+    study: int,
+    db: Db = None,
+    *,
+    metric: str,
+    split: str = "valid",
+    numbers: Sequence[int] | None = None,
 ) -> dict[int, list[tuple[int, float]]]:
-    """What the trials of a study reported: number -> [(step, value), ...]."""
+    """What the trials of a study reported: number -> [(step, value), ...].
+
+    ``numbers`` are those of the trials that are wanted; by default all.
+    """
     query = (
         select(TRIAL.c.number, SCORE.c.step, SCORE.c.value)
         .join(TRIAL, TRIAL.c.id == SCORE.c.trial_id)
@@ -288,6 +297,8 @@ def curves(
     )
     found: dict[int, list[tuple[int, float]]] = {}
     with reading(db) as connection:
+        if numbers is not None:
+            query = query.where(among(connection, TRIAL.c.number, numbers))
         for number, step, value in connection.execute(query):
             found.setdefault(number, []).append((step, value))
     return found

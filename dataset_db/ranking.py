@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from sqlalchemy import Connection, Select, and_, case, func, select
@@ -9,7 +10,7 @@ from sqlalchemy import Connection, Select, and_, case, func, select
 from automl.core.errors import ConfigError, UnknownName, did_you_mean
 from automl.dataset_db.engine import reading
 from automl.dataset_db.query import COMPLETE, STUDIES, Row, rows
-from automl.dataset_db.schema import DATASET, EVALUATION, PAPER, PLUGIN, SOURCE, STUDY, TRIAL
+from automl.dataset_db.schema import CLAIM, DATASET, EVALUATION, PAPER, PLUGIN, SOURCE, STUDY, TRIAL
 
 RANKED = STUDY.c.kind.in_(("search", "import"))
 SEARCHED = STUDY.c.kind == "search"
@@ -35,17 +36,17 @@ def leaderboard(
 ) -> Row:
     """The best complete trial of each plugin or imported network on a dataset.
 
-    Returns ``{dataset, metric, goal, unit, metrics, total, rows, baselines}``. A row has rank,
-    plugin, family, paper, year, value, split, valid, test, reference, trials, parameters, macs,
-    seconds, source, licence and origin. ``value`` is the objective on ``split``: "valid" for our
-    searches, whose winner alone has a ``test`` score too; "test" for imported records, which were
-    chosen by it, so that it flatters them. ``source``, ``licence`` and ``origin`` are None for our
-    own.
+    Returns ``{dataset, metric, goal, unit, metrics, total, rows, baselines, figures}``. A row has
+    rank, plugin, family, paper, year, value, split, valid, test, reference, trials, parameters,
+    macs, seconds, source, licence and origin. ``value`` is the objective on ``split``: "valid" for
+    our searches, whose winner alone has a ``test`` score too; "test" for imported records, which
+    were chosen by it, so that it flatters them. ``source``, ``licence`` and ``origin`` are None
+    for our own.
 
     ``dataset`` is by default that of the latest search, ``metric`` the objective of the latest
     search on it, or of the latest import; ``metrics`` names all objectives there are. ``rows`` are
     the best ``limit`` (None: all) of ``total``. ``baselines`` are test scores of plain models on a
-    user's own data.
+    user's own data, ``figures`` what papers themselves report there, see ``papers_figures``.
 
     Raises:
         ConfigError: if ``limit`` is no number of rows.
@@ -57,6 +58,7 @@ def leaderboard(
         about = latest(connection, dataset, metric)
         found = rows(connection, standings(connection, about, limit))
         about["metrics"] = metrics_of(connection, about["dataset"])
+        about["figures"] = papers_figures(connection, about["dataset"], about["metric"])
     about["total"] = found[0]["total"] if found else 0
     for rank, row in enumerate(found, start=1):
         del row["total"]
@@ -163,3 +165,31 @@ def standings(connection: Connection, about: Row, limit: int | None) -> Select[A
         .select_from(told)
         .order_by(TRIAL.c.cost, TRIAL.c.id)
     )
+
+
+def papers_figures(connection: Connection, dataset: str, metric: str) -> list[Row]:
+    """What papers themselves report on a dataset, from the claims that were checked.
+
+    A row has plugin, run, figure (the words of the claim) and value: the figure as a number, None
+    where the words hold none or several.
+    """
+    latest_of = (CLAIM.c.plugin, CLAIM.c.claim, CLAIM.c.scale)
+    newest = select(func.max(CLAIM.c.id)).group_by(*latest_of)
+    query = select(CLAIM.c.plugin, CLAIM.c.bars).where(CLAIM.c.id.in_(newest))
+    found = []
+    for plugin, bars in connection.execute(query.order_by(CLAIM.c.plugin, CLAIM.c.id)):
+        for bar in bars:
+            if bar["paper"] and bar["on"] == dataset and bar["metric"] == metric:
+                value = number_in(bar["paper"])
+                figure = {"run": bar["run"], "figure": bar["paper"], "value": value}
+                found.append({"plugin": plugin, **figure})
+    return found
+
+
+def number_in(words: str) -> float | None:
+    """The one number in words such as "82.6 %" (0.826); None if there is none, or several."""
+    numbers = re.findall(r"\d+(?:\.\d+)?", words)
+    if len(numbers) != 1:
+        return None
+    share = re.search(r"\d\s*%", words) is not None
+    return float(numbers[0]) / (100 if share else 1)

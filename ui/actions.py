@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -315,36 +312,6 @@ def probe(
     with opened(db) as store:
         store.record_probe(row["id"], probe, numbers)
     return numbers
-
-
-def ui(port: int, browser: bool, *, db: str | None = None) -> int:
-    """Serve the browser application on 127.0.0.1 until Ctrl-C; return its exit code.
-
-    Raises:
-        MissingExtra: if the ui extra is not installed.
-    """
-    import importlib.util
-
-    if importlib.util.find_spec("streamlit") is None:
-        raise MissingExtra('the browser needs streamlit: pip install "automl-papers[ui]"')
-    options = {
-        "server.address": "127.0.0.1",
-        "server.port": str(port),
-        "server.headless": str(not browser).lower(),
-        "browser.gatherUsageStats": "false",
-        "server.maxUploadSize": "50",
-        "client.toolbarMode": "viewer",
-        "theme.primaryColor": "#0072B2",
-    }
-    command = [sys.executable, "-m", "streamlit", "run", str(Path(__file__).with_name("app.py"))]
-    command += [f"--{key}={value}" for key, value in options.items()]
-    environment = dict(os.environ)
-    if db is not None:
-        environment["AUTOML_DB"] = db if "://" in db else str(Path(db).resolve())
-    try:
-        return subprocess.run(command, env=environment, check=False).returncode
-    except KeyboardInterrupt:
-        return 0
 
 
 def mcp(db: str | None, *, allow_search: bool) -> None:

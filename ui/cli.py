@@ -18,7 +18,7 @@ from automl.ui.models import models
 from automl.ui.options import Database, Json, largest, seconds, size_in_bytes
 from automl.ui.queueing import jobs_commands
 from automl.ui.replaying import replay_command
-from automl.ui.serving import serve
+from automl.ui.serving import serve, ui
 from automl.ui.shipping import benchmark, export
 
 app = typer.Typer(
@@ -589,18 +589,7 @@ for command in (export, benchmark):
     app.command(rich_help_panel="Ship")(command)
 
 
-@app.command(rich_help_panel="Look")
-def ui(
-    port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 8501,
-    browser: Annotated[bool, typer.Option(help="Open a browser window.")] = True,
-    db: Database = None,
-) -> None:
-    """Open the browser application over the model database (127.0.0.1 only)."""
-    from automl.ui import actions
-
-    raise typer.Exit(actions.ui(port, browser, db=db))
-
-
+app.command(rich_help_panel="Look")(ui)
 app.command(rich_help_panel="Look")(serve)
 
 

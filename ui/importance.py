@@ -18,6 +18,7 @@ def importances(space: dict[str, Any], trials: list[dict[str, Any]], goal: str) 
     known: dict[str, BaseDistribution] = {
         name: json_to_distribution(json.dumps(text)) for name, text in space.items()
     }
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(direction="maximize" if goal == "max" else "minimize")
     for trial in trials:
         if trial["state"] != "complete" or trial["objective"] is None:

@@ -345,7 +345,7 @@ def notes(found: Row) -> list[str]:
         said.append("Imported records were chosen by their test score, which flatters them.")
     for source in dict.fromkeys(row["source"] for row in found["rows"] if row["source"]):
         row = next(row for row in found["rows"] if row["source"] == source)
-        said.append(f"{source}: {row['licence']}, {row['origin']}")
+        said.append(f"{source}: {row['licence'] or 'no licence stated'}, {row['origin']}")
     return said
 
 

@@ -86,3 +86,11 @@ def test_an_imported_study_and_trial_tell_their_source(imported: str) -> None:
     row = query.trial(f"{listed[0]['id']}/0", imported)
     assert (row["source"], row["split"]) == ("lemur-9.9.9", "test")
     assert (row["seed"], row["started_at"]) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("words", "value"),
+    [("82.6 %", 0.826), ("best 0.945", 0.945), ("0.536, 0.516", None), ("curves only", None)],
+)
+def test_a_papers_own_figure_is_a_number_if_it_is_one(words: str, value: float | None) -> None:
+    assert ranking.number_in(words) == value

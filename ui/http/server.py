@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import socket
 
 import uvicorn
 from fastapi import FastAPI
 
-from automl.core.errors import ConfigError
+from automl.ui.http.address import listen
 from automl.ui.http.app import create_app
 from automl.ui.http.protocol import Protocol
 from automl.ui.http.settings import Served
@@ -47,24 +46,3 @@ def uvicorn_of(app: FastAPI) -> uvicorn.Server:
         timeout_graceful_shutdown=GRACE,
     )
     return uvicorn.Server(config)
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """A socket that listens on that address.
-
-    Raises:
-        ConfigError: if it is taken, not ours or not allowed.
-    """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-        listener.listen()  # who is told the address may connect at once
-    except OSError as error:
-        listener.close()
-        raise ConfigError(
-            f"nothing can listen on {host} port {port} ({error.strerror or error}): choose another "
-            "--port, or --host"
-        ) from error
-    return listener

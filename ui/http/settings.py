@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import ipaddress
 from dataclasses import dataclass
 from pathlib import Path
 
-from automl.core.errors import ConfigError
-
-SHORTEST_TOKEN = 16  # characters
+from automl.ui.http.address import check_token
 
 
 @dataclass(frozen=True)
@@ -57,20 +54,4 @@ class Served:
     limits: Limits = Limits()
 
     def __post_init__(self) -> None:
-        if self.token is not None and len(self.token) < SHORTEST_TOKEN:
-            raise ConfigError(
-                f"token of {len(self.token)} characters could be guessed: use at least "
-                f"{SHORTEST_TOKEN}, e.g. of `openssl rand -hex 32`"
-            )
-        if self.token is not None and not (self.token.isascii() and self.token.isprintable()):
-            raise ConfigError("token: use printable ASCII characters, as HTTP headers do")
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach a server at that host."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
+        check_token(self.token)

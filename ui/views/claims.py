@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from automl.dataset_db import query
-from automl.ui.views.frame import literal, page
+from automl.ui.views.frame import empty, literal, page, title
 
 COLOURS = {"reproduced": "green", "not reproduced": "red", "inconclusive": "orange"}
 
@@ -13,10 +13,11 @@ COLOURS = {"reproduced": "green", "not reproduced": "red", "inconclusive": "oran
 @page
 def show() -> None:
     """A section per claim."""
-    st.title("Claims")
+    title("Claims")
     found = query.claims()
     if not found:
-        st.info("No claim was checked yet: `automl reproduce ptrnet`")
+        empty("No claim was checked yet. Check one", "automl reproduce ptrnet")
+        return
     for row in found:
         st.subheader(f"{literal(row['plugin'])}: {literal(row['claim'])}")
         st.badge(row["verdict"], color=COLOURS[row["verdict"]])  # type: ignore[arg-type]

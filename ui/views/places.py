@@ -12,12 +12,23 @@ PLACES = {
     "start": ("Start", ":material/add_circle:"),
     "jobs": ("Jobs", ":material/pending_actions:"),
     "study": ("Study", ":material/show_chart:"),
+    "compare": ("Compare", ":material/compare_arrows:"),
     "model": ("Model", ":material/deployed_code:"),
     "ranking": ("Leaderboards", ":material/leaderboard:"),
     "papers": ("Papers", ":material/article:"),
     "data": ("Data sets", ":material/dataset:"),
     "claims": ("Claims", ":material/fact_check:"),
 }
+
+# Captions have more contrast than Streamlit's own, and what comes and goes keeps its room.
+STYLE = """<style>
+[data-testid="stMainBlockContainer"] {padding: 4.5rem clamp(1rem, 4vw, 4rem) 3rem;}
+[data-testid="stMetric"] {padding: .1rem 0;}
+[data-testid="stHeading"] h1 {overflow-wrap: anywhere;}
+[data-testid="stCaptionContainer"] {color: inherit; opacity: .8;}
+.st-key-figures {row-gap: .25rem;}
+.st-key-picked {min-height: 2.75rem;}
+</style>"""
 
 
 def place(name: str, first: str = "home") -> st.Page:
@@ -29,6 +40,7 @@ def place(name: str, first: str = "home") -> st.Page:
 
 def run(first: str = "home") -> None:
     """Draw the menu and the page that the address names."""
+    st.html(STYLE)
     st.navigation([place(name, first) for name in PLACES], position="top").run()
 
 

@@ -18,8 +18,9 @@ import pytest
 from automl.core.record import Failure, TrialEnd, TrialStart
 from automl.dataset_db.lemur.importer import import_lemur
 from automl.dataset_db.store import Store
+from automl.ui.http.address import listen
 from automl.ui.http.app import create_app
-from automl.ui.http.server import listen, uvicorn_of
+from automl.ui.http.server import uvicorn_of
 from automl.ui.http.settings import Limits, Served
 from tests.dataset_db.conftest import SPEC, postgres_server
 from tests.dataset_db.test_lemur import published, wheel

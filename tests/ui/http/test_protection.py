@@ -22,8 +22,9 @@ from typer.testing import CliRunner
 from automl.core.errors import AutoMLError, ConfigError, DatabaseError
 from automl.dataset_db.engine import reading
 from automl.ui.cli import app
+from automl.ui.http.address import is_loopback
 from automl.ui.http.guard import Buckets
-from automl.ui.http.settings import Served, is_loopback
+from automl.ui.http.settings import Served
 from tests.dataset_db.test_reader import COUNTING
 from tests.ui.http.conftest import TOKEN, error_of
 
