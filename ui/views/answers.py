@@ -11,7 +11,7 @@ from typing import Any
 
 import streamlit as st
 
-from automl.core.places import Places
+from automl.core.places import database
 from automl.dataset_db import overview, query
 from automl.ui.importance import importances
 
@@ -23,7 +23,7 @@ MOST_BEST = 200
 def stamp(about: Row) -> str:
     """What changes whenever something is recorded of a study."""
     counts = [about[name] for name in ("n_complete", "n_pruned", "n_failed")]
-    return f"{Places().db} {about['id']} {about['name']} {about['active_at']} {counts}"
+    return f"{database()} {about['id']} {about['name']} {about['active_at']} {counts}"
 
 
 @st.cache_data(ttl=60, max_entries=50, show_spinner=False)
