@@ -37,6 +37,7 @@ class Seat:
     actor: Any
     call: Any  # ray.ObjectRef; None: it has nothing to do
     there: bool = False
+    shares: bool = False  # the study's folder with the driver
     task: TrialTask | None = None
     started: float = 0.0
     heard: float | None = None  # None: its worker is still starting
@@ -114,10 +115,10 @@ class RayExecutor:
             task = self._waiting.popleft()
             seat.task = replace(task, device=self._place.device)
             seat.started, seat.heard, seat.last = time.monotonic(), None, None
-            seat.call = seat.actor.fit.remote(self._parcel(seat.task, seat.task.checkpoint))
+            seat.call = seat.actor.fit.remote(self._parcel(seat, seat.task, seat.task.checkpoint))
 
-    def _parcel(self, task: TrialTask, path: Path) -> Any:
-        files = {path.name: path.read_bytes()} if path.exists() else {}
+    def _parcel(self, seat: Seat, task: TrialTask, path: Path) -> Any:
+        files = {} if seat.shares or not path.exists() else {path.name: path.read_bytes()}
         if os.sep in task.plugin and task.plugin not in self._plugins:
             self._plugins[task.plugin] = contents(Path(task.plugin))
         return ray.put(Parcel(task, files, self._plugins.get(task.plugin, {})))
@@ -141,23 +142,25 @@ class RayExecutor:
             except RayError as error:
                 self._lost(seat, error, on_end)
             else:
-                self._tell(seat, news, on_report, on_end)
+                if seat.task is None:
+                    seat.there, seat.shares, self._false_starts = True, news, 0
+                else:
+                    self._tell(seat, seat.task, news, on_report, on_end)
         self._check_room()
 
-    def _tell(self, seat: Seat, news: News, on_report: ReportHandler, on_end: EndHandler) -> None:
-        if seat.task is None:
-            seat.there, self._false_starts = True, 0
-            return
+    def _tell(
+        self, seat: Seat, task: TrialTask, news: News, on_report: ReportHandler, on_end: EndHandler
+    ) -> None:
         seat.heard = time.monotonic()
-        keep(seat.task, news.files)
+        keep(task, news.files)
         if news.end is not None:
-            task, seat.task = seat.task, None
+            seat.task = None
             on_end(arrived(task, news.end))
             return
         decision: Decision | None = None
         if news.report is not None:
             seat.last = news.report
-            decision = on_report(seat.task.number, news.report)
+            decision = on_report(task.number, news.report)
         seat.call = seat.actor.go_on.remote(decision)
 
     def _lost(self, seat: Seat, error: RayError, on_end: EndHandler) -> None:
@@ -229,7 +232,7 @@ class RayExecutor:
         task = replace(task, device=self._place.device)
         try:
             found: tuple[tuple[Evaluation, ...], int | None] = ray.get(
-                idle[0].actor.examine.remote(self._parcel(task, task.weights))
+                idle[0].actor.examine.remote(self._parcel(idle[0], task, task.weights))
             )
             return found
         except RayError as error:

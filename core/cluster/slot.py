@@ -78,9 +78,9 @@ class Slot:
         self.lock = threading.Lock()
         self.closing = False
 
-    def ready(self) -> News:
-        """Answer once the slot is there."""
-        return News()
+    def ready(self) -> bool:
+        """Answer once the slot is there: whether it shares the study's folder with the driver."""
+        return self.shares
 
     def fit(self, parcel: Parcel) -> News:
         """Hand a task to the worker; the answer comes when it has started on it."""

@@ -118,6 +118,7 @@ def unshared(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
+@pytest.mark.slow
 def test_workers_slots_and_a_node_are_lost_and_the_study_is_whole(
     nodes, plugin, fits, recorder, monkeypatch, capfd
 ) -> None:
@@ -154,6 +155,7 @@ def check_files(recorder: Any, study: int, complete: int) -> None:
     assert names == {Path(path).name for path, _ in kept}
 
 
+@pytest.mark.slow
 def test_only_who_has_the_token_is_taken_in(nodes, monkeypatch) -> None:
     connection.probe(nodes.address)
     monkeypatch.setenv("RAY_AUTH_TOKEN", "another")
@@ -161,6 +163,7 @@ def test_only_who_has_the_token_is_taken_in(nodes, monkeypatch) -> None:
         connection.probe(nodes.address)
 
 
+@pytest.mark.slow
 def test_an_address_that_does_not_answer_is_one_sentence_within_ten_seconds(
     make_plugin, tmp_path
 ) -> None:
@@ -192,6 +195,7 @@ def test_an_address_that_cannot_be_is_refused(address, said) -> None:
         connection.connect(types.ModuleType("ray"), address)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("given", "said"),
     [
