@@ -129,7 +129,7 @@ def test_artifacts_that_are_gone_from_the_disk(searched, tmp_path: Path) -> None
     for page, address in (("study", {"study": "1"}), ("model", {"trial": "1/0"})):
         said(drawn(page, **address))
     with pytest.raises(AutoMLError, match="weights"):
-        exporting.export("1/0", "cpu")
+        exporting.export("1/0", target="cpu")
 
 
 @pytest.mark.parametrize(

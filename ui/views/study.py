@@ -220,6 +220,8 @@ def trade_offs(about: Row, columns: charts.Columns, picks: Picks) -> None:
     left, right = st.columns(2)
     y = left.selectbox("Upwards", names, index=0, key="up", bind="query-params")
     first = names.index("parameters") if y != "parameters" else 0
+    if "," in about["settings"].get("search", {}).get("objectives", ""):
+        first = 1  # the second objective
     x = right.selectbox("Across", names, index=first, key="across", bind="query-params")
     points, front = measured(about, known[str(x)], known[str(y)])
     if not points["number"]:
