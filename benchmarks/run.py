@@ -17,6 +17,7 @@ SCRIPTS = (
     "database",
     "http_reads",
     "list_page",
+    "ui_views",
     "training_loop",
     "cli_start",
     "workers",

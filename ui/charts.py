@@ -35,6 +35,8 @@ MOST_POINTS = 1000  # of a chart; it stays interactive
 MOST_CURVES = 60
 MOST_LINES = 300  # of parallel coordinates
 MOST_RANKED = 30
+# The columns of all trials of a study that its charts are drawn from.
+NARROW = ("state", "objective", "plugin", "started_at", "finished_at")
 Row = dict[str, Any]
 Columns = Mapping[str, list[Any]]
 Picked = Collection[int]

@@ -21,8 +21,11 @@ from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from websockets.sync.client import connect
 
+from automl.core.record import TrialEnd, TrialStart
+from automl.dataset_db import Store
 from automl.export.web import npm
 from automl.ui import actions
+from tests.dataset_db.conftest import SPEC
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 FLAGS = [
@@ -98,7 +101,7 @@ def server(folder: Path) -> Iterator[Served]:
         settings = {"trials": 6, "overrides": TINY, "executor": "inline", "pruner": "none"}
         actions.search("ptrnet", "sort:n=4,train_size=200", **settings)
     kept = os.environ.get("AUTOML_SCREENSHOTS_DB")
-    served = Served(folder, **place, **({"AUTOML_DB": kept} if kept else {}))
+    served = Served(folder, **place | ({"AUTOML_DB": kept} if kept else {}))
     yield served
     served.stop()
 
@@ -180,7 +183,7 @@ def test_every_page_is_drawn_and_shuts_nobody_out(
 def test_from_the_list_of_studies_to_an_exported_winner(
     server: Served, folder: Path, page: Page
 ) -> None:
-    page.goto(server.url)
+    page.goto(f"{server.url}/?filter=sort")
     page.locator("[data-testid=stDataFrame] canvas").first.wait_for()
     settled(page)
     press_a_cell(page, 1)
@@ -222,6 +225,39 @@ def test_what_is_selected_in_one_place_is_selected_in_all(server: Served, page: 
     page.get_by_role("link", name="Compare them").click()
     expect(page.get_by_role("heading", name="Settings that differ")).to_be_visible()
     assert "trials=1%2F4%2C1%2F5" in page.url
+
+
+def test_a_running_study_is_redrawn_by_itself_and_nothing_jumps(
+    server: Served, folder: Path, page: Page
+) -> None:
+    parts = "[data-testid=stPlotlyChart], [role=tab], [data-testid=stMetric]"
+    tops = f"""() => JSON.stringify([...document.querySelectorAll('{parts}')]
+        .map(element => Math.round(element.getBoundingClientRect().top)))"""
+    with Store(folder / "models.db", artifacts=folder / "artifacts") as store:
+        study = store.create_study(SPEC)  # its driver is this process, which lives
+        trial(store, study, 0)
+        page.goto(f"{server.url}/study?study={study}")
+        page.locator(".js-plotly-plot .main-svg").first.wait_for()
+        settled(page)
+        before = page.evaluate(tops)
+        trial(store, study, 1)
+        seen = set()
+        deadline = time.monotonic() + 30
+        while "2 of 10" not in page.get_by_test_id("stMetric").nth(1).inner_text():
+            seen.add(page.evaluate(tops))
+            assert time.monotonic() < deadline, "the page was not redrawn"
+            page.wait_for_timeout(50)
+        settled(page)
+        assert seen | {page.evaluate(tops)} == {before}
+
+
+def trial(store: Store, study: int, number: int) -> None:
+    """Record a whole trial."""
+    settings, scores = {"x": 0.1 * number}, {"accuracy": 0.5 + 0.1 * number, "nll": 1.0}
+    store.start_trial(study, TrialStart(number, "tested", number, settings, settings))
+    store.report(study, number, 1, "valid", scores)
+    store.finish_trial(study, TrialEnd(number, "complete", scores["accuracy"], scores, 1, 0.1))
+    store.flush()
 
 
 def test_tables_and_charts_are_saved(server: Served, page: Page) -> None:

@@ -144,12 +144,12 @@ def draw(rows: list[Row], kind: str) -> None:
                 f"{many:,} of {row['budget_trials']:,}" if row["budget_trials"] else f"{many:,}"
                 for many, row in zip(ended, rows, strict=True)
             ],
-            "time": [seconds(row["seconds"]) for row in rows],
+            "time": [seconds(row["seconds"] or None) for row in rows],
             "active": [ago(row["active_at"]) for row in rows],
         }
     )
     if kind == "import":
-        frame["licence"] = [row["licence"] for row in rows]
+        frame["licence"] = [row["licence"] or "not stated" for row in rows]
     st.dataframe(
         frame,
         hide_index=True,

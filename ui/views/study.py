@@ -32,7 +32,6 @@ from automl.ui.views.picking import Picks
 from automl.ui.views.places import link
 
 Row = dict[str, Any]
-NARROW = ("state", "objective", "plugin", "started_at", "finished_at")
 MEASURES = (
     {"name": "seconds", "unit": "s", "goal": "min"},
     {"name": "parameters", "unit": "", "goal": "min"},
@@ -75,7 +74,7 @@ def draw(chosen: int, live: bool) -> None:
         st.rerun()  # it has ended: nothing is to be redrawn by itself any more
     head(about)
     mark = answers.stamp(about)
-    columns = answers.columns(mark, chosen, NARROW)
+    columns = answers.columns(mark, chosen, charts.NARROW)
     if not columns["number"]:
         empty("No trial has started yet.")
         return
