@@ -99,7 +99,7 @@ def test_a_search_is_started_from_the_form_and_ends(served: str, page: Page) -> 
         page.keyboard.press("Enter")
         settled(page)
     page.get_by_text("Limits, seed and machine").click()
-    page.get_by_label("Workers").fill("1")
+    page.get_by_label("Workers", exact=True).fill("1")
     page.keyboard.press("Enter")
     settled(page)
     command = page.get_by_test_id("stCode").filter(has_text="automl search")
