@@ -22,7 +22,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
@@ -35,6 +35,7 @@ from automl.dataset_db.owner import alive, owner, owner_of, parts
 State = Literal["queued", "running", "done", "failed", "stopped"]
 COMMANDS = ("search", "resume")
 LOOK_SECONDS = 0.5  # between two looks at a running job
+START_SECONDS = 15.0  # that a runner may take to start
 STATES: dict[str, State] = {"interrupted": "stopped", "failed": "failed"}  # of the study
 STOPPED = "stopped with its trials checkpointed: a resumed study goes on from there"
 GONE = "its process is gone: it was killed, or the machine went down"
@@ -115,8 +116,9 @@ class Queue:
         return "\n".join(text.splitlines()[-lines:])
 
     def waiting(self) -> bool:
-        """Whether jobs are queued and no runner is there to take them."""
-        if not any(job.state == "queued" for job in self.jobs()):
+        """Whether jobs are queued, not only just now, and no runner is there to take them."""
+        since = (datetime.now(UTC) - timedelta(seconds=START_SECONDS)).isoformat()
+        if not any(job.state == "queued" and job.posted < since for job in self.jobs()):
             return False
         with self.lock("runner", wait=False) as mine:
             return mine

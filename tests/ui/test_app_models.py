@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -112,7 +113,6 @@ def test_uploads_are_kept_by_what_they_hold(idle: Queue) -> None:
 
 
 def test_a_table_becomes_a_dataset_and_a_broken_one_a_sentence(idle: Queue, tmp_path: Path) -> None:
-    asking.helper().stop()  # it is to write into this test's folder
     rows = "\n".join(f"{i},{i % 7},{'yes' if i % 2 else 'no'}" for i in range(60))
     table = kept("some.csv", f"one,two,answer\n{rows}\n".encode())
     assert asking.ask("columns", path=str(table)) == ["one", "two", "answer"]
@@ -123,18 +123,6 @@ def test_a_table_becomes_a_dataset_and_a_broken_one_a_sentence(idle: Queue, tmp_
     for name, content in (("broken.npz", b"PK no archive"), ("broken.parquet", b"no parquet")):
         with pytest.raises(AutoMLError, match="broken"):
             asking.ask("columns", path=str(kept(name, content)))
-    asking.helper().stop()
-
-
-def test_a_helper_that_dies_or_hangs_is_a_sentence_and_replaced() -> None:
-    names = asking.ask("search_settings")["settings"]
-    process = asking.helper().process
-    assert process is not None
-    process.kill()
-    process.wait()
-    assert asking.ask("search_settings")["settings"] == names
-    with pytest.raises(AutoMLError, match="no answer after 0 seconds"):
-        asking.ask("samples", seconds=0, spec="digits")
 
 
 # ---------------------------------------------------------------- jobs
@@ -149,6 +137,7 @@ def test_without_jobs_the_page_says_what_to_do() -> None:
 def test_jobs_are_shown_stopped_and_resumed(idle: Queue, searched: str) -> None:
     waiting = idle.post(["search", "--plugin", HOSTILE])
     with idle.lock("records"):
+        idle.write(replace(waiting, posted="2026-01-01T00:00:00+00:00"))  # long ago
         gone = Job(
             2,
             ("search", "--plugin", searched),
@@ -280,3 +269,17 @@ def test_pictures_are_made_of_every_kind() -> None:
     assert pictures.image(colour).data[0].type == "image"
     assert len(pictures.series(np.zeros((5, 3))).data) == 3
     assert "&lt;b&gt;" in pictures.image(grey, "<b>").layout.title.text
+
+
+# ---------------------------------------------------------------- last: it ends the helper
+
+
+def test_a_helper_that_dies_or_hangs_is_a_sentence_and_replaced() -> None:
+    names = asking.ask("search_settings")["settings"]
+    process = asking.helper().process
+    assert process is not None
+    process.kill()
+    process.wait()
+    assert asking.ask("search_settings")["settings"] == names
+    with pytest.raises(AutoMLError, match="no answer after 0 seconds"):
+        asking.ask("samples", seconds=0, spec="digits")

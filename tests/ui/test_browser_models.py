@@ -11,8 +11,10 @@ from urllib.request import urlopen
 import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
+from automl.dataset_db.evidence import ExportRecord
+from automl.export import graph
+from automl.export.subject import Subject
 from automl.ui import actions
-from automl.ui.exporting import export
 from tests.ui.test_browser import CHROMIUM, FLAGS, free_port, settled
 
 FAST = {"executor": "inline", "pruner": "none"}
@@ -23,6 +25,17 @@ NAMELESS = """() => [...document.querySelectorAll(
   .filter((e) => !(e.getAttribute('aria-label') || e.getAttribute('aria-labelledby') ||
     e.textContent.trim() || e.labels?.length || e.title))
   .map((e) => e.outerHTML.slice(0, 200))"""
+
+
+def exported(reference: str, folder: Path) -> None:
+    """A trial with its graph in a file and on record; test_browser.py exports as users do."""
+    row = actions.show(reference)
+    folder.mkdir()
+    file = folder / "model.onnx"
+    graph.write(Subject.load(actions.task_of(row)).exportable, file, {})
+    about = {"name": file.name, "sha256": "", "bytes": file.stat().st_size}
+    with actions.opened(None) as store:
+        store.record_export(row["id"], ExportRecord("cpu", "ok", str(folder), [about]), [])
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +51,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         actions.search("ptrnet", hulls, trials=2, overrides=small, **FAST)
         small = ["steps=60", "eval_every=30", "depth=2", "width=64"]
         actions.search("selu", "digits", trials=1, overrides=small, **FAST)
-        export("2/0", target="cpu", precision="fp32")
+        exported("2/0", folder / "exports")
         port = free_port()
         command = [sys.executable, "-m", "automl.ui.cli", "ui", "--port", str(port), "--no-browser"]
         server = subprocess.Popen(command, start_new_session=True, env=dict(os.environ))
@@ -85,11 +98,15 @@ def test_a_search_is_started_from_the_form_and_ends(served: str, page: Page) -> 
         page.get_by_label(label, exact=True).fill(value)
         page.keyboard.press("Enter")
         settled(page)
+    page.get_by_text("Limits, seed and machine").click()
+    page.get_by_label("Workers", exact=True).fill("1")
+    page.keyboard.press("Enter")
+    settled(page)
     command = page.get_by_test_id("stCode").filter(has_text="automl search")
     expect(command).to_contain_text(
         "--plugin ptrnet --dataset sort:n=4,train_size=200 --set steps=20"
     )
-    expect(command).to_contain_text("--trials 1")
+    expect(command).to_contain_text("--trials 1 --workers 1")
     assert page.evaluate(NAMELESS) == []
     shot(page, "start")
     page.get_by_role("button", name="Start the search").click()
@@ -157,11 +174,13 @@ def test_layers_and_the_comparison_of_a_model(served: str, page: Page) -> None:
     page.get_by_role("tab", name="Compare").click()
     expect(page.get_by_text("None: both ran the same code.")).to_be_visible(timeout=LONG)
     page.get_by_role("tab", name="Code").click()
+    settled(page)
     with page.expect_download() as saved:
         page.get_by_role("button", name="Download the code (ZIP)").click()
     assert saved.value.suggested_filename == "ptrnet-1-0-code.zip"
     page.goto(f"{served}/model?trial=2/0")
     page.get_by_role("tab", name="Export").click()
+    settled(page)
     with page.expect_download() as saved:
         page.get_by_role("button", name="model.onnx").click()
     assert saved.value.path().stat().st_size > 1000

@@ -33,7 +33,8 @@ def show() -> None:
     key = remembered("trial", parameter("trial") or query.best())
     with st.container(horizontal=True, vertical_alignment="bottom"):
         given = st.text_input("Trial", key=key, help="STUDY/NUMBER such as 3/0, or best", width=180)
-    reference = query.best() if given.strip() in ("best", "") else given.strip()
+    wanted = given.strip() or parameter("trial")  # nothing is written: the address still tells
+    reference = query.best() if wanted in ("best", "") else wanted
     st.query_params["trial"] = reference
     row = query.trial(reference, code=True)
     head(row)

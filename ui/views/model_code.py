@@ -24,7 +24,7 @@ def draw(row: Row) -> None:
         return
     st.download_button(
         "Download the code (ZIP)",
-        lambda: zipped(row["code"]),
+        zipped(row["code"]),
         f"{file_name(row)}-code.zip",
         "application/zip",
         key="code-zip",

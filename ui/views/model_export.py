@@ -143,7 +143,7 @@ def config_download(row: Row) -> None:
     told_ = {name: row[name] for name in ("plugin", "dataset", "seed", "config", "techniques")}
     st.download_button(
         "Download the configuration (JSON)",
-        lambda: json.dumps(told_, indent=2, default=str),
+        json.dumps(told_, indent=2, default=str),
         f"{file_name(row)}.json",
         "application/json",
         key="config-json",

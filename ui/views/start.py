@@ -191,9 +191,9 @@ def own_data() -> Data | None:
     st.caption(literal(f"{about['problem']}: {sizes} examples"))
     for sentence in about["told"]:
         st.caption(literal(sentence))
-    options = ["--data", str(file), "--target", target]
+    options = [*option("--data", str(file)), *option("--target", target)]
     if problem != "auto":
-        options += ["--problem", problem]
+        options += option("--problem", problem)
     return Data(about["dataset"], about["problem"], tuple(options))
 
 
@@ -382,12 +382,16 @@ def more_options(form: Form) -> None:
         form.arguments.append("--full")
 
 
-def add(form: Form, option: str, value: Any, default: Any = None) -> None:
+def add(form: Form, name: str, value: Any, default: Any = None) -> None:
     """An option of the command line, unless its value is none or the default."""
     if value not in (None, "", default):
         text = f"{value:g}" if isinstance(value, float) else str(value)
-        # in one word, since a value may begin with a dash
-        form.arguments += [f"{option}={text}"] if text.startswith("-") else [option, text]
+        form.arguments += option(name, text)
+
+
+def option(name: str, text: str) -> list[str]:
+    """An option with its value; in one word where the value begins with a dash."""
+    return [f"{name}={text}"] if text.startswith("-") else [name, text]
 
 
 # ---------------------------------------------------------------- start
@@ -424,8 +428,8 @@ def mistake(form: Form) -> str:
     """What is wrong with texts in the form, in a sentence."""
     given = dict(pairwise(form.arguments))
     try:
-        for option in ("--timeout", "--trial-timeout"):
-            seconds(given.get(option))
+        for name in ("--timeout", "--trial-timeout"):
+            seconds(given.get(name))
         size_in_bytes(given.get("--max-bytes", "0"))
     except AutoMLError as error:
         return str(error)
