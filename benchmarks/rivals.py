@@ -1,8 +1,7 @@
 """The methods of a contest: this engine, random search, Optuna, Ray Tune and Syne Tune.
 
 Each is asked for one configuration after another and told each report, as its own runner would
-with one worker: so what is compared is what they choose and when they stop it, not their overhead
-(``peers_overhead.py`` measures that).
+with one worker: so what is compared is what they choose and when they stop it, not their overhead.
 """
 
 from __future__ import annotations
@@ -197,11 +196,8 @@ def complete(params: dict[str, Any], distributions: dict[str, Any]) -> dict[str,
 METHODS: dict[str, Callable[[Arena], None]] = {
     "automl": automl(),
     "tpe asha": automl(pruner="asha"),
-    "tpe asha .1": automl(pruner="asha", warmup=0.1),
     "tpe median .1": automl(warmup=0.1),
     "gp median": automl(sampler="gp"),
-    "gp median .1": automl(sampler="gp", warmup=0.1),
-    "gp asha .1": automl(sampler="gp", pruner="asha", warmup=0.1),
     "auto asha": automl(sampler="auto", pruner="asha"),
     "auto median": automl(sampler="auto", pruner="median"),
     "random": by_optuna(optuna.samplers.RandomSampler, prunes=False),
