@@ -23,7 +23,7 @@ from automl.core.search import search
 from automl.core.study import Budget, SearchSettings
 from automl.dataset_db.store import Store
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 RAY = {"executor": "ray", "workers": 2, "threads": 1, "sampler": "random", "pruner": "none"}
 STEPS = 12
 FIT = """
@@ -124,7 +124,7 @@ def test_workers_slots_and_a_node_are_lost_and_the_study_is_whole(
 ) -> None:
     unshared(monkeypatch)
     saboteur = Saboteur(nodes, fits)
-    job = Job((plugin,), Budget(trials=6), settings=SearchSettings(**RAY, stall_timeout=5.0))
+    job = Job((plugin,), Budget(trials=6), settings=SearchSettings(**RAY, stall_timeout=15.0))
     result = search(job, recorder, saboteur)
     assert sorted(saboteur.done) == [0, 1, 2, 3]
     assert (result.state, result.complete, result.failed) == ("complete", 4, 2)

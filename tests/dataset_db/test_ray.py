@@ -55,8 +55,8 @@ class Driver:
 
     def end(self) -> str:
         """Wait for its end and that of its processes; what it wrote on stderr."""
-        said = self.process.communicate(timeout=90)[1]
-        assert not psutil.wait_procs(self.others, timeout=20)[1]
+        said = self.process.communicate(timeout=240)[1]
+        assert not psutil.wait_procs(self.others, timeout=90)[1]
         return said
 
 
