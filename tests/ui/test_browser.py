@@ -48,7 +48,7 @@ PAGES = {  # name -> address, and what is there once it is drawn
     "trade-offs": ("study?study=1&view=Trade-offs", ".js-plotly-plot .main-svg"),
     "timeline": ("study?study=1&view=Timeline", ".js-plotly-plot .main-svg"),
     "trials": ("study?study=1&view=Trials", "[data-testid=stDataFrame] canvas"),
-    "compare": ("compare?trials=1/0,1/1", "[data-testid=stDataFrame] canvas"),
+    "compare": ("compare?trials=1/0,2/0,1/1", "[data-testid=stDataFrame] canvas"),
     "ranking": ("ranking", ".js-plotly-plot .main-svg"),
     "model": ("model?trial=1/0", ".js-plotly-plot .main-svg"),
     "claims": ("claims", "[data-testid=stHeading]"),
@@ -93,13 +93,17 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def server(folder: Path) -> Iterator[Served]:
-    """The application over a database with one finished search."""
+    """The application over a database with a finished search, and a study of another plugin."""
     place = {"AUTOML_DB": str(folder / "models.db"), "AUTOML_ARTIFACTS": str(folder / "artifacts")}
     with pytest.MonkeyPatch.context() as patch:
         for name, value in place.items():
             patch.setenv(name, value)
         settings = {"trials": 6, "overrides": TINY, "executor": "inline", "pruner": "none"}
         actions.search("ptrnet", "sort:n=4,train_size=200", **settings)
+    with Store(folder / "models.db", artifacts=folder / "artifacts") as store:
+        other = store.create_study(SPEC)
+        trial(store, other, 0)
+        store.close_study(other, "complete", 0, 0.1)
     kept = os.environ.get("AUTOML_SCREENSHOTS_DB")
     served = Served(folder, **place | ({"AUTOML_DB": kept} if kept else {}))
     yield served

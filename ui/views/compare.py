@@ -29,7 +29,7 @@ from automl.ui.views.study_trials import MOST_COMPARED
 
 Row = dict[str, Any]
 CONTEXT = 3  # lines around a difference
-MOST_LINES = 400  # of a difference
+MOST_LINES = 200  # of a difference
 
 
 @page
@@ -205,9 +205,11 @@ def code_of(rows: list[Row]) -> None:
     if not lines:
         st.caption("Both trials ran the same code.")
         return
-    if len(lines) > MOST_LINES:
-        st.caption(f"The first {MOST_LINES} of {len(lines):,} lines.")
-    st.code("\n".join(lines[:MOST_LINES]), language="diff", height=420)
+    with st.expander(f"What differs: {len(lines):,} lines with those around them", expanded=True):
+        # Wrapped: what scrolls by itself cannot be reached by keyboard.
+        st.code("\n".join(lines[:MOST_LINES]), language="diff", wrap_lines=True)
+        if len(lines) > MOST_LINES:
+            st.caption(f"The first {MOST_LINES} lines.")
 
 
 def changes(first: Row, second: Row) -> list[str]:
