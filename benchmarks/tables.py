@@ -17,7 +17,7 @@ import joblib
 import numpy as np
 from sklearn.ensemble import RandomForestRegressor
 
-from automl.dataset_db.records import records
+from automl.dataset_db.frames import records
 
 NETWORKS = ("ResNet", "GoogLeNet", "MobileNetV2", "ComplexNet", "AlexNet", "RegNet")
 EPOCHS = 5  # most records end here at the latest

@@ -23,8 +23,8 @@ from measure import finish, interleaved
 from playwright.sync_api import Page, sync_playwright
 from synthetic import fill, report
 
+from automl.core.objectives import undominated
 from automl.dataset_db import overview, query, ranking
-from automl.dataset_db.comparisons import undominated
 from automl.ui.charts import NARROW
 from automl.ui.http.address import listen
 

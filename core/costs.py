@@ -33,7 +33,7 @@ def exported(settings: SearchSettings, objectives: Objectives) -> bool:
     return any(name in EXPORTED for name in (*objectives.names, *settings.limits))
 
 
-def priced(settings: SearchSettings, objectives: Objectives) -> dict[str, Any]:
+def task_fields(settings: SearchSettings, objectives: Objectives) -> dict[str, Any]:
     """What the tasks of a search say of costs, as fields of ``TrialTask``."""
     return {
         "priced": bool(settings.limits) or any(name in COSTS for name in objectives.names),
@@ -60,7 +60,7 @@ def check(settings: SearchSettings, objectives: Objectives) -> None:
         )
 
 
-def costs(
+def measure(
     plugin: Plugin[Any, Any], model: nn.Module, config: Any, dataset: Dataset, runtime: str
 ) -> Scores:
     """``params``, and unless ``runtime`` is empty ``bytes`` and ``latency_ms`` of the export there.
@@ -73,7 +73,7 @@ def costs(
     found = {"params": float(parameter_count(model))}
     if runtime:
         target = catalogue().card(TargetCard, runtime).load()()
-        with undisturbed():
+        with random_streams_kept():
             found |= target.costs(plugin, model, config, dataset)
     return found
 
@@ -91,7 +91,7 @@ def shapes(model: nn.Module) -> dict[str, torch.Size]:
 
 
 @contextmanager
-def undisturbed() -> Iterator[None]:
+def random_streams_kept() -> Iterator[None]:
     """Give the global random generators back as they were."""
     python, numpy = random.getstate(), np.random.get_state()
     with torch.random.fork_rng():

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from automl.core import checkpoint
 from automl.core.cards import Metric
-from automl.core.costs import priced
+from automl.core.costs import task_fields
 from automl.core.discovery import catalogue
 from automl.core.errors import AutoMLError
 from automl.core.executors import Executor
@@ -109,7 +109,7 @@ class Driver:
         metrics = (Metric(*metric) for metric in spec.metrics)  # type: ignore[arg-type]
         self.objectives = Objectives(tuple(metrics)[: len(spec.objectives)])
         self.metric = self.objectives.first
-        self.priced = priced(self.settings, self.objectives)
+        self.cost_fields = task_fields(self.settings, self.objectives)
         self.progress = Progress()
         self.starts: dict[int, TrialStart] = {}
         self.queue: list[TrialStart] = []  # interrupted trials, to be continued first
@@ -269,7 +269,7 @@ class Driver:
             amp=self.settings.amp,  # type: ignore[arg-type]
             compile=self.settings.compile,
             objective=self.metric.name,
-            **self.priced,
+            **self.cost_fields,
             evaluate=tuple((name, "test") for name in evaluate),
             probes=tuple(self.spec.settings.get("probes", {}).get(trial.label, ())),
         )

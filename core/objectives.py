@@ -122,6 +122,20 @@ def ranks(points: Sequence[Vector]) -> NDArray[np.int64]:
     return found
 
 
+def undominated(costs: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which points no other one dominates; ``costs`` has shape (points, objectives)."""
+    order = np.lexsort(costs.T[::-1])
+    kept = np.zeros(len(costs), bool)
+    front = np.empty((0, costs.shape[1]))
+    for index in order:  # a point can only be dominated by one before it
+        point = costs[index]
+        beaten = (front <= point).all(1) & (front < point).any(1)
+        if not beaten.any():
+            kept[index] = True
+            front = np.vstack([front, point])
+    return kept
+
+
 def crowding(points: NDArray[np.float64]) -> NDArray[np.float64]:
     """How far apart a point's neighbours on its front are; infinite at the ends.
 
@@ -165,5 +179,7 @@ def front(vectors: Mapping[int, Vector]) -> list[int]:
     earliest: dict[Vector, int] = {}
     for number, vector in vectors.items():
         earliest.setdefault(vector, number)
-    places = ranks(list(earliest))
-    return [number for number, place in zip(earliest.values(), places, strict=True) if place == 0]
+    if not earliest:
+        return []
+    kept = undominated(np.array(list(earliest)))
+    return [number for number, keeps in zip(earliest.values(), kept, strict=True) if keeps]

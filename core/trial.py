@@ -17,7 +17,7 @@ from torch import nn
 
 from automl.core import checkpoint
 from automl.core.cards import Metric, ProbeCard, TechniqueCard
-from automl.core.costs import costs, exceeded, shapes
+from automl.core.costs import exceeded, measure, shapes
 from automl.core.data import Dataset, Scores, SplitName
 from automl.core.discovery import catalogue
 from automl.core.errors import AutoMLError, CheckpointError, TrialError
@@ -88,9 +88,9 @@ def fit(task: TrialTask, on_report: Callable[[Report], Decision], started: float
     device = torch.device(task.device)
     seed_everything(task.seed)
     model = plugin.build(config, dataset.info).to(device)
-    price = priced(task, plugin, model, config, dataset, fitted=False)
-    if too_much := exceeded(price, task.limits):
-        return finished(beyond(task, model, price, too_much), started)
+    costs = costs_of(task, plugin, model, config, dataset, fitted=False)
+    if too_much := exceeded(costs, task.limits):
+        return finished(beyond(task, model, costs, too_much), started)
     objective = named(dataset, task.objective)
     run = Run(
         dataset,
@@ -99,7 +99,7 @@ def fit(task: TrialTask, on_report: Callable[[Report], Decision], started: float
         techniques=make_techniques(task),
         amp=task.amp,
         compile=task.compile,
-        on_report=checked(dataset, price, on_report),
+        on_report=checked(dataset, costs, on_report),
         checkpoint_path=task.checkpoint,
         best=Best(model, objective) if keeps_best(config) else None,
     )
@@ -110,20 +110,20 @@ def fit(task: TrialTask, on_report: Callable[[Report], Decision], started: float
     last, state = run.history[-1], STATES[decision]
     if run.best is not None and state == "complete":
         last = run.best.restore() or last
-    if state == "complete" and (shapes(model) != built or (task.runtime and len(price) == 1)):
-        price = priced(task, plugin, model, config, dataset, fitted=True)
+    if state == "complete" and (shapes(model) != built or (task.runtime and len(costs) == 1)):
+        costs = costs_of(task, plugin, model, config, dataset, fitted=True)
     end = TrialEnd(
         task.number,
         state,
         value=last.scores[objective.name],
-        scores=last.scores | price,
+        scores=last.scores | costs,
         step=last.step,
         parameters=parameter_count(model),
         stopped="budget" if decision == "stop" else "",
     )
     if state != "complete":
         return finished(end, started)
-    if too_much := exceeded(price, task.limits):
+    if too_much := exceeded(costs, task.limits):
         return finished(beyond(task, model, end.scores, too_much), started, step=end.step)
     size = checkpoint.save_weights(task.weights, model, {"plugin": plugin.name})
     digest = hashlib.sha256(task.weights.read_bytes()).hexdigest()
@@ -139,7 +139,7 @@ def named(dataset: Dataset, metric: str) -> Metric:
     return next((m for m in dataset.problem.metrics if m.name == metric), dataset.problem.objective)
 
 
-def priced(
+def costs_of(
     task: TrialTask,
     plugin: Plugin[Any, Any],
     model: nn.Module,
@@ -152,11 +152,11 @@ def priced(
     if not task.priced:
         return {}
     try:
-        return costs(plugin, model, config, dataset, task.runtime)
+        return measure(plugin, model, config, dataset, task.runtime)
     except Exception:
         if fitted:
             raise
-        return costs(plugin, model, config, dataset, "")
+        return measure(plugin, model, config, dataset, "")
 
 
 def beyond(task: TrialTask, model: nn.Module, scores: Scores, why: str) -> TrialEnd:
@@ -195,7 +195,7 @@ def fitted(plugin: Plugin[Any, Any], model: nn.Module, config: Any, run: Run) ->
 
 
 def checked(
-    dataset: Dataset, price: Scores, on_report: Callable[[Report], Decision]
+    dataset: Dataset, costs: Scores, on_report: Callable[[Report], Decision]
 ) -> Callable[[Report], Decision]:
     """``on_report`` with the costs, behind a check that exactly the metrics are reported."""
     names = {metric.name for metric in dataset.problem.metrics}
@@ -206,7 +206,7 @@ def checked(
                 f"reported {sorted(report.scores)} at step {report.step}, but the metrics of "
                 f"{dataset.problem.name!r} are {sorted(names)}"
             )
-        return on_report(replace(report, costs=price))
+        return on_report(replace(report, costs=costs))
 
     return check
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from sqlalchemy import ColumnElement, Integer, case, cast, func, select
 
 from automl.core.errors import ConfigError, UnknownName, did_you_mean
+from automl.core.objectives import undominated
 from automl.dataset_db.engine import reading
 from automl.dataset_db.filters import COLUMNS, Where, unknown
 from automl.dataset_db.fingerprints import fingerprint
@@ -64,20 +65,6 @@ def pareto(
         columns = [COLUMNS[name].label(name) for name in dict.fromkeys((*SHOWN, *objectives))]
         shown = select(*columns).select_from(EVERYTHING).where(TRIAL.c.id.in_(front))
         return rows(connection, shown.order_by(TRIAL.c.cost, TRIAL.c.id))
-
-
-def undominated(costs: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Which points no other one dominates; ``costs`` has shape (points, objectives)."""
-    order = np.lexsort(costs.T[::-1])
-    kept = np.zeros(len(costs), bool)
-    front = np.empty((0, costs.shape[1]))
-    for index in order:  # a point can only be dominated by one before it
-        point = costs[index]
-        beaten = (front <= point).all(1) & (front < point).any(1)
-        if not beaten.any():
-            kept[index] = True
-            front = np.vstack([front, point])
-    return kept
 
 
 def aggregate(

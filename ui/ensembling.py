@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from automl.core.errors import ConfigError, StudyError
+from automl.core.errors import CheckpointError, ConfigError, StudyError
 from automl.ui.options import Database, Json
 
 if TYPE_CHECKING:
@@ -52,7 +52,14 @@ def ensemble(
     from automl.core.ensemble.assemble import assemble
     from automl.ui.actions import opened
 
-    given = [candidate(f"{study}/{row['number']}", db) for row in found]
+    given = []
+    for row in found:
+        reference = f"{study}/{row['number']}"
+        try:
+            given.append(candidate(reference, db))
+        except CheckpointError as error:  # its files were deleted: the others can do without it
+            if observer is not None:
+                observer.notice(f"trial {reference} is left out: {error}")
     with opened(db, observer) as store:
         return assemble(spec, given, store, study=study, size=size, observer=observer, told=told)
 
@@ -78,9 +85,10 @@ def candidate(reference: str, db: str | None) -> Candidate:
     from automl.ui.actions import task_of
 
     row = query.trial(reference, db)
+    task = task_of(row)
     (weights,) = (artifact for artifact in row["artifacts"] if artifact["kind"] == "weights")
     path = Path(weights["file"]).resolve().relative_to(artifact_root())
-    return Candidate(reference, row["plugin"], task_of(row), path.as_posix(), weights["sha256"])
+    return Candidate(reference, row["plugin"], task, path.as_posix(), weights["sha256"])
 
 
 def ensemble_command(

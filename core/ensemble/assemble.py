@@ -145,7 +145,8 @@ def record(
     """Put the members together as the one trial of a study of its own."""
     plugin = EnsemblePlugin()
     start = TrialStart(0, plugin.name, spec.seed, {}, config, label=f"of study {study}")
-    search = SearchSettings(executor="inline", device="cpu", seed=spec.seed)
+    first = spec.objectives[0]
+    search = SearchSettings(executor="inline", device="cpu", seed=spec.seed, objectives=first)
     entrants = [Entrant(plugin, plugin.name, plugin.defaults, {})]
     settings = {
         "search": search.to_dict(),

@@ -29,6 +29,7 @@ def chosen(
     additions the best ensemble on the way is kept, so none is worse on this split than its best
     single model.
     """
+    predictions = [prediction.double() for prediction in predictions]
     total = torch.zeros_like(predictions[0])
     order: list[int] = []
     best: tuple[float, ...] = (float("inf"),)
@@ -48,12 +49,15 @@ def chosen(
 
 
 def costs(problem: Problem, metric: Metric, averaged: Tensor, batch: Batch) -> tuple[float, ...]:
-    """The metrics of averaged predictions, the chosen one first, signed so that less is better."""
+    """The metrics of averaged predictions, the chosen one first, signed so that less is better.
+
+    To nine digits, or the mean of a model with itself could seem better than the model.
+    """
     assert problem.averaging is not None
     assert problem.score is not None
     scores = problem.score(problem.averaging.outputs(averaged), batch)
     others = [other for other in problem.metrics if other.name != metric.name]
     return tuple(
-        (-1.0 if each.goal == "max" else 1.0) * float(scores[each.name].double().mean())
+        round((-1.0 if each.goal == "max" else 1.0) * float(scores[each.name].double().mean()), 9)
         for each in (metric, *others)
     )

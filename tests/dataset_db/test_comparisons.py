@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from automl.core.errors import ConfigError, UnknownName
+from automl.core.objectives import undominated
 from automl.dataset_db import comparisons, origins, pages
-from automl.dataset_db.comparisons import undominated
 from automl.dataset_db.frames import records
 from automl.dataset_db.lemur.importer import import_lemur
 from automl.dataset_db.records import record_page

@@ -32,11 +32,14 @@ def test_no_ensemble_is_worse_than_its_best_model(models, size, seed, name) -> N
     predictions = [torch.rand(12, 2, generator=draw) for _ in range(models)]
     metric = next(m for m in TABULAR_REGRESSION.metrics if m.name == name)
     order = chosen(TABULAR_REGRESSION, metric, predictions, batch, size)
-    assert 1 <= len(order) <= size
+    prefixes = [torch.stack([predictions[i] for i in order[:k]]).mean(0) for k in range(1, size)]
     mean = torch.stack([predictions[index] for index in order]).mean(0)
     alone = [costs(TABULAR_REGRESSION, metric, each, batch) for each in predictions]
     assert order[0] == alone.index(min(alone))
-    assert costs(TABULAR_REGRESSION, metric, mean, batch)[0] <= min(alone)[0] + 1e-6
+    whole = costs(TABULAR_REGRESSION, metric, mean, batch)[0]
+    assert whole <= min(alone)[0] + 1e-6
+    for shorter in prefixes[: len(order) - 1]:
+        assert whole <= costs(TABULAR_REGRESSION, metric, shorter, batch)[0] + 1e-6
 
 
 def test_models_that_err_in_opposite_ways_are_put_together() -> None:
@@ -153,3 +156,27 @@ def test_a_member_whose_file_has_changed_is_noticed(study) -> None:
     path = artifact_root() / members[0]["weights"]
     path.write_bytes(path.read_bytes()[:-4] + b"\0\0\0\0")
     assert "is not what trial" in str(automl.replay(f"{made.study}/0").failure)
+
+
+def test_a_model_whose_file_is_gone_is_left_out(study: int) -> None:
+    gone = query.trial(f"{study}/{query.study(study)['best_number']}")
+    Path(gone["artifacts"][0]["file"]).unlink()
+    made = automl.ensemble(study, size=3)
+    members = json.loads(query.trial(f"{made.study}/0")["config"]["models"])
+    assert gone["reference"] not in [member["trial"] for member in members]
+
+
+def test_an_ensemble_is_chosen_and_judged_by_its_studys_objective(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    common = {**COMMON, "overrides": ("steps=40", "depth=2"), "objectives": "nll"}
+    found = automl.search("selu", "digits", trials=3, **common)
+    made = automl.ensemble(found.study, size=4)
+    assert made.best.metric == query.study(made.study)["metric"] == "nll"
+    assert made.best.value <= found.best.value + 1e-6
+
+
+def test_a_model_alone_is_not_bettered_by_itself() -> None:
+    batch = {"target": torch.rand(50, 1, generator=torch.Generator().manual_seed(0))}
+    only = torch.rand(50, 1, generator=torch.Generator().manual_seed(1))
+    for metric in TABULAR_REGRESSION.metrics:
+        assert chosen(TABULAR_REGRESSION, metric, [only], batch, 9) == [0]

@@ -14,7 +14,7 @@ from automl.core.errors import AutoMLError, DatabaseError
 from automl.dataset_db.bests import bests
 from automl.ui import pictures
 from automl.ui.views import places
-from automl.ui.views.frame import literal, number, page, parameter
+from automl.ui.views.frame import literal, number, page, parameter, title
 from automl.ui.views.helping import asked, limits_text, step
 
 Row = dict[str, Any]
@@ -45,7 +45,7 @@ def on_record() -> list[Row]:
 
 def listing() -> None:
     """A card for each dataset, by problem."""
-    st.title("Data sets", anchor=False)
+    title("Data sets")
     cards = [card for card in catalogue().cards(DatasetCard) if card.problem != "any"]
     problems = sorted({card.problem for card in cards})
     with st.container(horizontal=True, vertical_alignment="bottom"):
@@ -104,7 +104,7 @@ def one(spec: str) -> None:
     name = spec.partition(":")[0]
     card = catalogue().card(DatasetCard, name)
     step("All data sets", "data", icon=":material/arrow_back:", key="back")
-    st.title(literal(spec), anchor=False)
+    title(spec)
     st.caption(literal(card.summary))
     problem = card.problem
     try:

@@ -51,7 +51,7 @@ def page(draw: Callable[P, None]) -> Callable[P, None]:
 
 
 def title(text: str, *, of: str = "") -> None:
-    """A page's heading, and its title in the browser's tab; ``of`` is a line under it."""
+    """A page's heading; ``of`` is a line under it."""
     st.title(literal(text), anchor=False)
     if of:
         st.caption(literal(of))

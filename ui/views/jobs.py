@@ -12,7 +12,7 @@ from automl.core.errors import DatabaseError, UnknownName
 from automl.dataset_db import query
 from automl.ui.jobs import CALM_STOPS, Job, Queue
 from automl.ui.views import places
-from automl.ui.views.frame import literal, number, page, parameter
+from automl.ui.views.frame import literal, number, page, parameter, title
 
 REFRESH_SECONDS = 2
 SHOWN = 20
@@ -34,7 +34,7 @@ Row = dict[str, Any]
 @page
 def show() -> None:
     """The jobs; while some are active, always anew."""
-    st.title("Jobs", anchor=False)
+    title("Jobs")
     st.caption("One search runs at a time. It goes on when this page or `automl ui` is closed.")
     active = any(job.state in ACTIVE for job in Queue().jobs())
     st.fragment(listing, run_every=REFRESH_SECONDS if active else None)()

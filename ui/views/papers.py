@@ -13,7 +13,7 @@ from automl.dataset_db import query
 from automl.dataset_db.bests import bests
 from automl.ui.views import places
 from automl.ui.views.claims import COLOURS
-from automl.ui.views.frame import literal, number, page, parameter
+from automl.ui.views.frame import literal, number, page, parameter, title
 from automl.ui.views.helping import asked, step
 
 Row = dict[str, Any]
@@ -44,7 +44,7 @@ def on_record(plugin: str | None = None) -> tuple[list[Row], list[Row]]:
 
 def gallery() -> None:
     """A card for each plugin, by what it learns."""
-    st.title("Papers", anchor=False)
+    title("Papers")
     cards = catalogue().architectures()
     problems = sorted({problem for card in cards for problem in card.problems})
     with st.container(horizontal=True, vertical_alignment="bottom"):
@@ -90,8 +90,8 @@ def draw_card(card: PluginCard, verdicts: list[Row], results: list[Row]) -> None
 def heading(card: PluginCard) -> None:
     """Title, year, link and what it learns."""
     paper = card.paper
-    title = literal(paper.title)
-    st.markdown(f"##### [{title}]({paper.url})" if paper.url else f"##### {title}")
+    name = literal(paper.title)
+    st.markdown(f"##### [{name}]({paper.url})" if paper.url else f"##### {name}")
     authors = f"{paper.authors} · " if paper.authors else ""
     st.caption(literal(f"{authors}{paper.year} · plugin {card.name}, version {card.version}"))
     if card.summary:

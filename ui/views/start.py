@@ -20,7 +20,7 @@ from automl.ui.asking import ask
 from automl.ui.jobs import Queue
 from automl.ui.options import seconds, size_in_bytes
 from automl.ui.views import places
-from automl.ui.views.frame import literal, number, page, parameter
+from automl.ui.views.frame import literal, number, page, parameter, title
 from automl.ui.views.helping import asked, setting_rows
 
 Row = dict[str, Any]
@@ -77,7 +77,7 @@ class Form:
 @page
 def show() -> None:
     """The form beside its command."""
-    st.title("Start a search", anchor=False)
+    title("Start a search")
     st.caption(
         "A search runs in a process of its own: it goes on when this page or the browser is closed."
     )

@@ -242,7 +242,7 @@ def measured(about: Row, x: Row, y: Row) -> tuple[dict[str, list[Any]], Any]:
     """The complete trials that have both measures, and which of them are on the front."""
     import numpy as np
 
-    from automl.dataset_db.comparisons import undominated
+    from automl.core.objectives import undominated
 
     columns = {measure["name"]: column_of(about, measure["name"]) for measure in (x, y)}
     mark = answers.stamp(about)
