@@ -1,5 +1,6 @@
 """The sandbox against code that means harm: each attempt is real and must fail where it says."""
 
+import contextlib
 import os
 import signal
 import threading
@@ -229,13 +230,18 @@ def test_the_traceback_shows_the_line_of_the_code() -> None:
         "b'\\0\\0\\0\\5' + bytes(8) + b'nope!'",
     ],
 )
-def test_code_that_speaks_on_the_channel_gains_nothing(written) -> None:
+@pytest.mark.parametrize("opened", [0, 40])
+def test_code_that_speaks_on_the_channel_gains_nothing(written, opened) -> None:
     code = (
-        f"import os\nfor handle in range(3, 20):\n"
+        # the channel keeps the number that it has here, which grows with what is open
+        f"import os\nfor handle in range(3, 4096):\n"
         f"    try: os.write(handle, {written})\n    except OSError: pass\n"
         "import time; time.sleep(5)"
     )
-    assert ending(code).kind == "forbidden"
+    with contextlib.ExitStack() as files:
+        for _ in range(opened):
+            files.enter_context(open(os.devnull))
+        assert ending(code).kind == "forbidden"
 
 
 def test_a_closed_sandbox_says_so_and_leaves_no_process() -> None:

@@ -31,14 +31,18 @@ from automl.plugins.ptrnet.model import PointerNetwork, State
 METADATA = {"automl.plugin": "p`x`", "automl.paper": "</td><b>"}
 
 
-def trained(folder: Path, plugin: str, dataset: str, **changed) -> Subject:
-    """A model as a finished trial leaves it."""
+def left_by_a_trial(folder: Path, plugin: str, dataset: str, **changed) -> TrialTask:
+    """The task of a finished trial, its model's weights on disk."""
     made, data = catalogue().plugin(plugin), catalogue().dataset(dataset)
     config = replace(made.defaults, **changed)
     seed_everything(0)
     task = TrialTask(plugin, dataset, config.to_dict(), 0, 0, str(folder))
     checkpoint.save_weights(task.weights, made.build(config, data.info), {})
-    return Subject.load(task)
+    return task
+
+
+def trained(folder: Path, plugin: str, dataset: str, **changed) -> Subject:
+    return Subject.load(left_by_a_trial(folder, plugin, dataset, **changed))
 
 
 def network(folder: Path, dataset: str, **changed) -> Subject:
@@ -306,7 +310,7 @@ def test_the_list_of_operators_has_no_control_flow() -> None:
 
 @pytest.mark.slow
 def test_a_whole_export_to_a_headset(tmp_path: Path) -> None:
-    task = trained(tmp_path, "selu", "digits", depth=2, width=32).task
+    task = left_by_a_trial(tmp_path, "selu", "digits", depth=2, width=32)
     (report,) = export_trial(task, [VrTarget()], tmp_path / "out", METADATA)
     assert (report.status, report.precision) == ("ok", "fp32")
     assert [variant["status"] for variant in report.variants] == ["ok", "prepared"]
