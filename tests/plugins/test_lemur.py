@@ -1,8 +1,6 @@
 """LEMUR's format: models of every shape it allows, trained in the sandbox, seen from outside."""
 
 import json
-import subprocess
-import sys
 import zipfile
 from pathlib import Path
 
@@ -31,6 +29,7 @@ from automl.plugins.lemur.graph import Graph
 from automl.plugins.lemur.plugin import Lemur
 from automl.plugins.lemur.pooling import average_pool, max_pool
 from automl.plugins.lemur.transform import NAMES, Transform
+from tests.command import automl
 
 PLUGIN = Lemur()
 DATA = "digits:test=0.5,valid=0.5"
@@ -418,13 +417,6 @@ def test_the_models_code_never_runs_in_this_process(tmp_path: Path) -> None:
 
 
 # ---------------------------------------------------------------- from the command line
-
-
-def automl(*arguments: str, code: int = 0) -> str:
-    command = [sys.executable, "-m", "automl.ui.cli", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == code, done.stdout + done.stderr
-    return done.stdout if code != 2 else done.stderr
 
 
 def test_a_model_file_is_searched(tmp_path: Path) -> None:

@@ -1,8 +1,6 @@
 """``automl check``: what a file is told, stage by stage, and the exit codes."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +9,7 @@ from automl.core.errors import ConfigError, DatabaseError
 from automl.core.sandbox import lockdown
 from automl.plugins.lemur.source import SMALL
 from automl.ui.candidate import Candidate, check
+from tests.command import automl
 
 GOOD = SMALL.read_text()
 DATA = "digits:test=0.5,valid=0.5"
@@ -92,13 +91,6 @@ def test_the_question_may_be_wrong(tmp_path: Path) -> None:
         verdict(tmp_path, GOOD, epochs=0)
     with pytest.raises(DatabaseError):
         verdict(tmp_path, GOOD, novel=True)
-
-
-def automl(*arguments: str, code: int = 0) -> str:
-    command = [sys.executable, "-m", "automl.ui.cli", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == code, done.stdout + done.stderr
-    return done.stdout if code != 2 else done.stderr
 
 
 def test_the_command_prints_one_object_and_exits_by_the_verdict(tmp_path: Path) -> None:

@@ -1,31 +1,15 @@
 """The command line: machine output, exit codes, misuse in one sentence."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.command import automl, automl_process
 from tests.dataset_db.test_lemur import record, wheel
 from tests.dataset_db.test_ranking import ABOUT
 
 ROOT = Path(__file__).parents[2]
-
-
-def automl(*arguments: str, code: int = 0, **environment: str) -> str:
-    """Run the command line as a user does; its standard output."""
-    done = subprocess.run(
-        [sys.executable, "-m", "automl.ui.cli", *arguments],
-        capture_output=True,
-        text=True,
-        env={**os.environ, **environment},
-        check=False,
-    )
-    assert done.returncode == code, done.stdout + done.stderr
-    return done.stdout if code != 2 else done.stderr
-
 
 FAST = ["--executor", "inline", "--pruner", "none"]
 
@@ -67,14 +51,14 @@ def test_plugins_are_listed_with_the_broken_ones(tmp_path: Path) -> None:
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: broken-thing\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text("[automl]\nbroken = broken_thing\n")
-    rows = json.loads(automl("plugins", "--json", PYTHONPATH=str(tmp_path)))
+    rows = json.loads(automl_process("plugins", "--json", PYTHONPATH=str(tmp_path)))
     states = {row["name"]: row["status"] for row in rows}
     assert states["ptrnet"] == "ok"
     assert states["broken"] == "broken: RuntimeError: boom"
     (row,) = [row for row in rows if row["name"] == "ptrnet"]
     assert row.keys() >= {"name", "version", "status", "problems", "paper"}
-    automl("plugins", "--check", code=1, PYTHONPATH=str(tmp_path))
-    assert "boom" in automl("search", "-p", "broken", code=2, PYTHONPATH=str(tmp_path))
+    automl_process("plugins", "--check", code=1, PYTHONPATH=str(tmp_path))
+    assert "boom" in automl_process("search", "-p", "broken", code=2, PYTHONPATH=str(tmp_path))
 
 
 @pytest.mark.parametrize(

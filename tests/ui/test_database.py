@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from automl.core.record import PluginRecord, StudySpec, TrialEnd, TrialStart
 from automl.dataset_db.store import Store
+from tests.command import automl
 
 CODE = "def net(x):\n" + "\n".join(f"    x = layer(x, {n})" for n in range(30)) + "\n    return x\n"
 PAPER = {"title": "A paper", "year": 2020, "arxiv": "", "authors": ""}
@@ -41,49 +40,40 @@ def db(tmp_path: Path, monkeypatch) -> str:
     return path
 
 
-def automl(*arguments: str, code: int = 0, given: str = "") -> str:
-    """Run the command line; its standard output, or the error output if it is to be refused."""
-    done = subprocess.run(
-        [sys.executable, "-m", "automl.ui.cli", "db", *arguments],
-        capture_output=True,
-        text=True,
-        input=given,
-        check=False,
-    )
-    assert done.returncode == code, done.stdout + done.stderr
-    return done.stdout if code == 0 else done.stderr
+def command(*words: str, **options) -> str:
+    return automl("db", *words, **options)
 
 
 def test_duplicates(db: str) -> None:
-    said = automl("duplicates")
+    said = command("duplicates")
     assert "2 networks, 1 of them distinct; 1 groups with the same code" in said
     assert "The same code: 2 networks, one, two\n" in said
-    assert json.loads(automl("duplicates", "--json"))["distinct"] == 1
-    assert "must be from 0.5 to 1" in automl("duplicates", "--threshold", "2", code=2)
+    assert json.loads(command("duplicates", "--json"))["distinct"] == 1
+    assert "must be from 0.5 to 1" in command("duplicates", "--threshold", "2", code=2)
 
 
 def test_export(db: str, tmp_path: Path) -> None:
     path = tmp_path / "out.jsonl"
-    assert f"Wrote {path}: 2 all." in automl("export", str(path))
+    assert f"Wrote {path}: 2 all." in command("export", str(path))
     assert json.loads(path.read_text().splitlines()[0])["code"] == CODE
-    said = automl("export", str(tmp_path / "hf"), "--format", "hf")
+    said = command("export", str(tmp_path / "hf"), "--format", "hf")
     assert "Split test is empty: there are too few groups of near-duplicates." in said
-    told = json.loads(automl("export", str(tmp_path / "p"), "--template", "write", "--json"))
+    told = json.loads(command("export", str(tmp_path / "p"), "--template", "write", "--json"))
     assert told["rows"] == {"all": 2}
-    assert "exists already" in automl("export", str(path), code=2)
+    assert "exists already" in command("export", str(path), code=2)
 
 
 def test_move(db: str, tmp_path: Path) -> None:
-    said = automl("move", db, str(tmp_path / "other.db"))
+    said = command("move", db, str(tmp_path / "other.db"))
     assert f"from {db} to {tmp_path / 'other.db'}; all verified." in said
-    assert "holds rows in table" in automl("move", db, str(tmp_path / "other.db"), code=2)
+    assert "holds rows in table" in command("move", db, str(tmp_path / "other.db"), code=2)
 
 
 def test_prune_says_what_and_asks(db: str) -> None:
-    assert "This would delete rows: 2 trial; 0 files" in automl("prune", "--failed", "--dry-run")
-    assert "Aborted" in automl("prune", "--failed", given="n\n", code=1)
-    assert json.loads(automl("prune", "--failed", "--dry-run", "--json"))["rows"] == {"trial": 2}
-    assert "Deleted rows: 2 trial" in automl("prune", "--failed", "--yes")
-    assert automl("prune", "--failed") == "There is nothing to delete.\n"
-    assert "nothing to prune was named" in automl("prune", code=2)
-    assert "must be a duration" in automl("prune", "--failed", "--older-than", "soon", code=2)
+    assert "This would delete rows: 2 trial; 0 files" in command("prune", "--failed", "--dry-run")
+    assert "Aborted" in command("prune", "--failed", given="n\n", code=1)
+    assert json.loads(command("prune", "--failed", "--dry-run", "--json"))["rows"] == {"trial": 2}
+    assert "Deleted rows: 2 trial" in command("prune", "--failed", "--yes")
+    assert command("prune", "--failed") == "There is nothing to delete.\n"
+    assert "nothing to prune was named" in command("prune", code=2)
+    assert "must be a duration" in command("prune", "--failed", "--older-than", "soon", code=2)
