@@ -315,7 +315,8 @@ def test_sorting_and_tables_are_learnt() -> None:
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("arch", ["ctm", "lstm"])
 def test_every_task_exports(task, arch, tmp_path: Path) -> None:
-    model, config, data = built(task, arch=arch, tau=0.02)
+    ticks = {"iterations": 4, "memory_length": 3}  # each is written out
+    model, config, data = built(task, arch=arch, tau=0.02, **ticks)
     with (
         torch.no_grad()
     ):  # ticks of an untrained model are as certain as each other: rounding picks

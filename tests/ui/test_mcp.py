@@ -148,7 +148,7 @@ def test_searches_are_small_and_of_installed_plugins(ask, arguments, said: str) 
 @pytest.mark.slow
 def test_a_search_is_started_and_recorded(ask) -> None:
     async def talk(client: Client) -> Any:
-        await answer(client, "start_search", plugin="selu", trials=1, seconds=120)
+        await answer(client, "start_search", plugin="ntk_svm", trials=1, seconds=120)
         second = await client.call_tool("start_search", {"plugin": "selu"})
         assert second.is_error and "a search is running" in second.content[0].text
         deadline = time.monotonic() + 200
