@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from automl.core.data import Scores
 from automl.core.errors import BudgetError, ConfigError
 from automl.core.pruning import PRUNERS
 from automl.core.record import StudyState
 from automl.core.sampling import SAMPLERS
 from automl.core.settings import Settings, setting
+
+if TYPE_CHECKING:  # a budget that makes no sense is refused before torch is imported
+    from automl.core.data import Scores
 
 
 @dataclass(frozen=True)

@@ -87,8 +87,7 @@ def search(  # noqa: PLR0913  all but the first two by keyword
     Raises:
         AutoMLError: for anything the caller can put right; nothing is recorded then.
     """
-    from automl.core.entrants import Job
-    from automl.core.search import search as run
+    from automl.core.discovery import catalogue
     from automl.core.study import Budget, SearchSettings
 
     if not plugin and not dataset and data is None:
@@ -99,10 +98,15 @@ def search(  # noqa: PLR0913  all but the first two by keyword
     plugins = (plugin,) if isinstance(plugin, str) else tuple(plugin)
     budget = Budget(DEFAULT_TRIALS if trials is None and timeout is None else trials, timeout)
     chosen = SearchSettings.from_dict(settings)
+    for reference in plugins:
+        catalogue().plugin_card(reference)  # a name that nobody has is told before torch is loaded
     if data is not None and dataset:
         raise ConfigError("give --data or --dataset, not both")
     if data is None and data_options:
         raise ConfigError(f"{', '.join(data_options)} describe own data: give --data FILE too")
+    from automl.core.entrants import Job
+    from automl.core.search import search as run
+
     warm = asked(warm_start, warm_trials)
     notice = observer.notice if observer is not None else (lambda text: None)
     if data is not None:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -24,8 +24,10 @@ from rich.text import Text
 
 from automl.core.discovery import catalogue
 from automl.core.record import PastTrial, StudySpec, TrialEnd, TrialStart
-from automl.core.run import Report
 from automl.core.study import StudyResult
+
+if TYPE_CHECKING:
+    from automl.core.run import Report
 
 Stage = Callable[[str, int, int], None]
 TOO_MUCH = {"size": "too large", "latency": "too slow"}

@@ -135,3 +135,15 @@ def test_listing_and_help_import_no_torch(command: str) -> None:
         "assert not heavy, heavy"
     )
     subprocess.run([sys.executable, "-c", code, command], check=True, capture_output=True)
+
+
+@pytest.mark.parametrize("misuse", ["-p ptrnt", "-p ptrnet -n 0", "-p ptrnet --sampler tp"])
+def test_a_slip_is_told_before_torch_is_imported(misuse: str) -> None:
+    code = (
+        "import sys; sys.argv[1:] = ['search', *sys.argv[1].split()];"
+        "from automl.ui.cli import main\n"
+        "try: main()\n"
+        "except SystemExit as end: assert end.code == 2, end.code\n"
+        "assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code, misuse], check=True, capture_output=True)
