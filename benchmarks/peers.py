@@ -63,11 +63,15 @@ def complete(asked: argparse.Namespace, methods: Sequence[str]) -> dict[Key, dic
     ]
     missing = [job for job in wanted if (job[0].name, *job[1:]) not in known]
     with ProcessPoolExecutor(asked.jobs) as pool, path.open("a") as file:
-        for future in as_completed([pool.submit(one, *job) for job in missing]):
-            row = future.result()
-            known[row["contest"], row["method"], row["seed"]] = row
-            file.write(json.dumps(row) + "\n")
-            file.flush()
+        waiting = [pool.submit(one, *job) for job in missing]
+        try:
+            for future in as_completed(waiting):
+                row = future.result()
+                known[row["contest"], row["method"], row["seed"]] = row
+                file.write(json.dumps(row) + "\n")
+                file.flush()
+        finally:  # a run that fails, or Ctrl-C, ends the others that have not begun
+            pool.shutdown(wait=False, cancel_futures=True)
     names = {(contest.name, method, seed) for contest, method, seed in wanted}
     return {key: row for key, row in known.items() if key in names}
 
