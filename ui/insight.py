@@ -15,6 +15,7 @@ from functools import lru_cache
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -122,7 +123,7 @@ def columns(path: str) -> list[str]:
     try:
         with np.load(file, allow_pickle=False) as arrays:
             return list(arrays.files)
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, BadZipFile) as error:
         raise DataError(f"{file.name} cannot be read as NPZ: {error}") from None
 
 

@@ -23,7 +23,7 @@ from sklearn.model_selection import train_test_split
 
 from automl.core.data import SplitName
 from automl.core.errors import ConfigError, DataError, did_you_mean
-from automl.core.own import pictures, tables
+from automl.core.own import memory, pictures, tables
 from automl.core.own.baselines import baselines
 from automl.core.own.dataset import folder_of
 from automl.core.own.encoding import TableEncoder
@@ -239,9 +239,10 @@ def answers_of(cells: Any, options: Ingest, told: list[str]) -> tuple[str, Array
 def read_arrays(path: Path, options: Ingest) -> Raw:
     """An NPZ file with inputs ``x`` and answers ``y`` (or another name, by --target)."""
     try:
+        memory.check_fits(path, memory.unpacked(path))
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
-    except (ValueError, OSError, zipfile.BadZipFile, EOFError) as error:
+    except (ValueError, OSError, zipfile.BadZipFile, EOFError, MemoryError) as error:
         raise DataError(f"{path} cannot be read as arrays: {tables.first_line(error)}") from error
     target = options.target or next((n for n in ("y", "Y", "target", "labels") if n in arrays), "")
     if target not in arrays:

@@ -14,6 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from automl.core.errors import DataError, did_you_mean
+from automl.core.own import memory
 
 CHUNK = 50_000  # rows read at a time
 MOSTLY = 0.95  # share of values that must parse as numbers for a column to be one of numbers
@@ -104,6 +105,9 @@ def chunks(path: Path) -> Iterator[pd.DataFrame]:
 
         with pyarrow.parquet.ParquetFile(path) as file:
             check_header(path, list(file.schema_arrow.names))
+            groups = range(file.metadata.num_row_groups)  # one is unpacked at a time
+            sizes = [file.metadata.row_group(group).total_byte_size for group in groups]
+            memory.check_fits(path, max(sizes, default=0))
             for batch in file.iter_batches(CHUNK):
                 yield batch.to_pandas()
         return

@@ -2,6 +2,7 @@
 
 import json
 import warnings
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from sklearn.metrics import balanced_accuracy_score
 
 from automl.core.discovery import catalogue
 from automl.core.errors import AutoMLError
-from automl.core.own import tables
+from automl.core.own import memory, tables
 from automl.core.own.dataset import folder_of, read_meta
 from automl.core.own.encoding import TableEncoder, transformer
 from automl.core.own.ingest import Ingest, ingest
@@ -302,6 +303,22 @@ def test_bad_images_and_arrays_are_one_sentence(tmp_path: Path) -> None:
     assert "cannot be read as arrays" in refusal(path)
     np.savez(path, x=np.array([{"a": 1}] * 20, dtype=object), y=np.arange(20))
     assert "cannot be read as arrays" in refusal(path)
+
+
+def test_what_would_not_fit_into_memory_is_not_unpacked(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(memory, "free", lambda: 50_000_000)
+    path = tmp_path / "bomb.npz"
+    np.savez_compressed(path, x=np.zeros((20, 1_000_000), np.uint8), y=np.arange(20) % 2)
+    assert path.stat().st_size < 100_000
+    assert "takes 20 MB once it is unpacked and needs 60 MB of memory, 50 MB" in refusal(path)
+    with zipfile.ZipFile(path, "w") as archive, archive.open("x.npy", "w") as member:
+        claimed = {"descr": "<f8", "fortran_order": False, "shape": (10**15, 5)}
+        np.lib.format.write_array_header_1_0(member, claimed)
+    assert "cannot be read as arrays: Unable to allocate" in refusal(path)
+    path = tmp_path / "bomb.parquet"
+    frame = pd.DataFrame({"x": np.random.default_rng(0).random(3_000_000)})
+    frame.to_parquet(path, row_group_size=len(frame))
+    assert "takes 24 MB once it is unpacked" in refusal(path, target="x")
 
 
 def test_a_missing_or_unprepared_dataset_says_what_to_do() -> None:
