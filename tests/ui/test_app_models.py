@@ -11,6 +11,7 @@ from streamlit.testing.v1 import AppTest
 
 from automl.core.errors import AutoMLError, DataError
 from automl.core.places import artifact_root
+from automl.core.record import BarResult, ClaimVerdict
 from automl.dataset_db import query
 from automl.dataset_db.bests import bests
 from automl.ui import actions, asking, judging, pictures
@@ -253,6 +254,27 @@ def test_papers_and_data_are_shown_without_a_database() -> None:
     assert not data.exception
     assert said(data).count("5 points") == 8
     assert "no dataset named 'nowhere'" in plain(drawn("data", dataset="nowhere"))
+
+
+def test_verdicts_stand_on_the_papers_page_with_figures_and_command(searched: str) -> None:
+    bar = BarResult("ours", "accuracy", "d", "accuracy >= 0.5", 0.6, 0.1, None, 0.5, True, "0.7")
+    verdict = ClaimVerdict(
+        "selu", 1, "ff", "it_works", "It <b>works</b>.", "Table 1", "small", "not reproduced",
+        (bar,), (), (), "automl reproduce selu --claim it_works",
+    )  # fmt: skip
+    with actions.opened(None) as store:
+        store.record_claim(verdict)
+    assert "0 of 1 claims checked here reproduced" in said(drawn("papers"))
+    paper = drawn("papers", plugin="selu")
+    assert not paper.exception
+    assert "automl reproduce selu --claim it_works" in codes(paper)
+    (bars,) = [table.value for table in paper.dataframe]
+    assert bars.loc[0, ["met", "test split of", "ours", "paper"]].tolist() == [
+        "yes",
+        "d",
+        0.6,
+        "0.7",
+    ]
 
 
 def test_the_best_of_each_plugin_and_dataset(searched: str) -> None:

@@ -12,13 +12,13 @@ from automl.core.errors import AutoMLError, DatabaseError
 from automl.dataset_db import query
 from automl.dataset_db.bests import bests
 from automl.ui.views import places
-from automl.ui.views.claims import COLOURS
 from automl.ui.views.frame import literal, number, page, parameter, title
 from automl.ui.views.helping import asked, step
 
 Row = dict[str, Any]
 SHOWN_RESULTS = 3  # on a card of the gallery
 ALL = "all"
+COLOURS = {"reproduced": "green", "not reproduced": "red", "inconclusive": "orange"}
 
 
 @page
@@ -32,10 +32,11 @@ def show() -> None:
 
 
 def on_record(plugin: str | None = None) -> tuple[list[Row], list[Row]]:
-    """Verdicts and best results; none where there is no database yet."""
+    """Verdicts and best results; none, and why, where no database can be read."""
     try:
         return query.claims(plugin=plugin), bests(plugin=plugin)
-    except DatabaseError:
+    except DatabaseError as error:
+        st.info(literal(error), icon=":material/info:")
         return [], []
 
 
@@ -57,7 +58,11 @@ def gallery() -> None:
         if wanted in (ALL, *card.problems)
         and text.lower() in f"{card.name} {card.paper.title} {card.summary}".lower()
     ]
-    st.caption(f"{len(found)} of {len(cards)} plugins, the latest paper first")
+    reproduced = sum(row["verdict"] == "reproduced" for row in verdicts)
+    checked = f"; {reproduced} of {len(verdicts)} claims checked here reproduced"
+    st.caption(
+        f"{len(found)} of {len(cards)} plugins, the latest paper first{checked * bool(verdicts)}"
+    )
     for first in range(0, len(found), 2):
         for column, card in zip(st.columns(2), found[first : first + 2], strict=False):
             with column.container(border=True, height="stretch"):
@@ -165,6 +170,7 @@ def claim(row: Row) -> None:
             {
                 "met": met[bar["met"]],
                 "run": bar["run"],
+                "test split of": bar["on"],
                 "bar": bar["bar"],
                 "ours": bar["ours"],
                 "spread": bar["spread"],

@@ -17,7 +17,6 @@ PLACES = {
     "ranking": ("Leaderboards", ":material/leaderboard:"),
     "papers": ("Papers", ":material/article:"),
     "data": ("Data sets", ":material/dataset:"),
-    "claims": ("Claims", ":material/fact_check:"),
 }
 
 # Captions have more contrast than Streamlit's own, and what comes and goes keeps its room.
