@@ -10,13 +10,14 @@ from typing import Any
 
 import pytest
 import streamlit as st
+from hypothesis import given, strategies
 from streamlit.testing.v1 import AppTest
 
 from automl.core.errors import AutoMLError
 from automl.dataset_db import Store, query
 from automl.dataset_db.lemur.importer import import_lemur
 from automl.ui import actions, exporting
-from automl.ui.views import compare, study_trials
+from automl.ui.views import compare, picking, study_trials
 from automl.ui.views.frame import literal
 from tests.conftest import PluginMaker
 from tests.dataset_db.test_lemur import NET, record, wheel
@@ -195,6 +196,23 @@ def test_trials_that_are_selected_are_those_of_the_table(searched) -> None:
     # Those selected in the table itself leave it as it is: others can be added.
     app.session_state["picks-1"] = (frozenset({2, 4}), "trials")
     assert len(app.run().dataframe[0].value) == 6
+
+
+def test_a_selection_is_in_the_address(searched) -> None:
+    app = drawn("study", study="1", view="Trials", picked="1-3,5,99")
+    assert app.dataframe[0].value["trial"].tolist() == ["5", "3", "2", "1"]
+    assert app.query_params["picked"] == "1-3,5"  # there is no trial 99
+    app.button(key="clear-picks").click().run()
+    assert "picked" not in app.query_params
+    assert len(app.dataframe[0].value) == 6
+    for text in ("x", "1-", "1,,2", "7" * 500):
+        assert "names no trials: it takes numbers" in said(drawn("study", study="1", picked=text))
+
+
+@given(strategies.sets(strategies.integers(0, 500), max_size=60))
+def test_a_selection_is_what_its_text_says(numbers: set[int]) -> None:
+    runs = picking.runs_in(picking.text_of(numbers))
+    assert {number for run in runs for number in run} == numbers
 
 
 def test_the_table_is_ordered_filtered_and_saved(searched) -> None:

@@ -216,6 +216,9 @@ def test_what_is_selected_in_one_place_is_selected_in_all(server: Served, page: 
     expect(page.get_by_text("1 trial selected")).to_be_visible()
     faint = "() => document.querySelectorAll('.js-plotly-plot')[1].data.map(t => t.opacity)"
     page.wait_for_function(f"() => ({faint})().filter(o => o > 0.5).length == 1")
+    assert "picked=" in page.url
+    page.reload()  # as a bookmark is opened
+    expect(page.get_by_text("1 trial selected")).to_be_visible()
     page.get_by_role("tab", name="Trials").click()
     expect(page.get_by_text("1 to 1 of 1", exact=True)).to_be_visible()
     assert "view=Trials" in page.url

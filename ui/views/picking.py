@@ -2,24 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Collection, Sequence
 
 import streamlit as st
 
+from automl.core.errors import UnknownName
+
+ADDRESS = "picked"  # of a page's address
+LONGEST = 400  # characters; a longer selection is kept while the session lasts and no longer
+
 
 class Picks:
-    """The selection of one study, kept while the session lasts.
+    """The selection of one study, kept while the session lasts and in the page's address.
 
     Attributes:
         numbers: The selected trials' numbers; empty means all.
-        origin: The chart or table that it was made in.
+        origin: The chart or table that it was made in, or the address that it came with.
+
+    Raises:
+        UnknownName: if the address names no trials.
     """
 
-    def __init__(self, study: int) -> None:
+    def __init__(self, study: int, known: Collection[int]) -> None:
         self.place = f"picks-{study}"
-        self.numbers: frozenset[int] = frozenset()
-        self.origin = ""
-        self.numbers, self.origin = st.session_state.get(self.place, (self.numbers, self.origin))
+        if self.place not in st.session_state:
+            runs = runs_in(str(st.query_params.get(ADDRESS, "")))
+            asked = frozenset(n for n in known if any(n in run for run in runs))
+            st.session_state[self.place] = (asked, ADDRESS if asked else "")
+        self.numbers: frozenset[int]
+        self.origin: str
+        self.numbers, self.origin = st.session_state[self.place]
+        self.tell()
+
+    def tell(self) -> None:
+        """Put the selection into the address, so that it can be bookmarked."""
+        text = text_of(self.numbers)
+        if not text or len(text) > LONGEST:
+            st.query_params.pop(ADDRESS, None)
+        elif st.query_params.get(ADDRESS) != text:
+            st.query_params[ADDRESS] = text
 
     def key(self, name: str) -> str:
         """A widget's key; it changes when the selection moves elsewhere, so that it forgets."""
@@ -31,6 +53,7 @@ class Picks:
             self.forget(self.origin)
         self.numbers, self.origin = frozenset(numbers), origin if numbers else ""
         st.session_state[self.place] = (self.numbers, self.origin)
+        self.tell()
 
     def clear(self) -> None:
         """Select nothing."""
@@ -71,3 +94,28 @@ def numbers_of(points: Sequence[dict[str, object]]) -> list[int]:
         if isinstance(data, list | tuple) and data:
             found.append(int(data[0]))
     return list(dict.fromkeys(found))
+
+
+def text_of(numbers: Collection[int]) -> str:
+    """Numbers as ``0-4,7``."""
+    runs: list[list[int]] = []
+    for number in sorted(numbers):
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1][1:] = [number]
+        else:
+            runs.append([number])
+    return ",".join("-".join(map(str, run)) for run in runs)
+
+
+def runs_in(text: str) -> list[range]:
+    """The opposite of ``text_of``.
+
+    Raises:
+        UnknownName: if it is no such text, or longer than one ever is.
+    """
+    if not text:
+        return []
+    if len(text) > LONGEST or not re.fullmatch(r"\d+(-\d+)?(,\d+(-\d+)?)*", text):
+        raise UnknownName(f"{ADDRESS}={text[:40]!r} names no trials: it takes numbers like 0-4,7")
+    ends = (run.partition("-") for run in text.split(","))
+    return [range(int(first), int(last or first) + 1) for first, _, last in ends]

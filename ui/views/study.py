@@ -78,7 +78,7 @@ def draw(chosen: int, live: bool) -> None:
     if not columns["number"]:
         empty("No trial has started yet.")
         return
-    picks = Picks(chosen)
+    picks = Picks(chosen, columns["number"])
     chosen_trials(about, picks)
     tabs = st.tabs(VIEWS, key="view", bind="query-params")
     views = (outcome, study_settings.draw, trade_offs, timeline, study_trials.draw)
