@@ -21,6 +21,7 @@ from optuna.trial import FixedTrial
 
 from automl.core.choosing import PROBES
 from automl.core.entrants import resolve
+from automl.core.errors import ConfigError
 from automl.core.objectives import Objectives
 from automl.core.plan import SearchPlan
 from automl.core.run import Decision, Report
@@ -139,8 +140,14 @@ class Arena:
         return found
 
     def train(self, number: int, params: dict[str, Any], tell: Tell) -> float | None:
-        """Fit one configuration, reporting on the way; the final value, None if it failed."""
-        config, _ = self.plan.configure(FixedTrial(params))
+        """Fit one configuration, reporting on the way; the final value, None if it failed.
+
+        A flat space has configurations that the conditional one excludes: they fail.
+        """
+        try:
+            config, _ = self.plan.configure(FixedTrial(params))
+        except ConfigError:
+            return self.fail(number)
         task = TrialTask(
             self.contest.plugin, self.contest.dataset, config, number,
             derived_seed(self.seed, number), self.folder,
@@ -154,9 +161,13 @@ class Arena:
             return tell(len(heard), heard[-1])
 
         end = run_trial(task, on_report)
-        if end.state == "failed" and not heard:
-            self.trace.report(number, 1 / self.contest.iterations, float("inf"))  # not for nothing
-        return None if end.state == "failed" else heard[-1]
+        if end.state == "failed":
+            return None if heard else self.fail(number)
+        return heard[-1]
+
+    def fail(self, number: int) -> None:
+        """Take in a fit that failed before its first report: not for nothing."""
+        self.trace.report(number, 1 / self.contest.iterations, float("inf"))
 
 
 def arena(contest: Contest, seed: int, folder: str) -> Arena:
