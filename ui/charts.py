@@ -33,7 +33,6 @@ STATE_SYMBOLS = {
 FAINT = 0.12  # opacity of what is not selected, while something is
 MOST_POINTS = 1000  # of a chart; it stays interactive
 MOST_CURVES = 60
-MOST_LINES = 300  # of parallel coordinates
 MOST_RANKED = 30
 # The columns of all trials of a study that its charts are drawn from.
 NARROW = ("state", "objective", "plugin", "started_at", "finished_at")
@@ -244,36 +243,6 @@ def importance(shares: dict[str, float]) -> go.Figure:
     return layout(figure, "Parameter importance", "importance [share]", "", height)
 
 
-def parallel(
-    trials: list[Row], metric: str, goal: str, unit: str, order: Sequence[str]
-) -> go.Figure:
-    """Complete trials as lines through their settings, the first of ``order``, to the objective."""
-    complete = [t for t in trials if t["state"] == "complete" and t["objective"] is not None]
-    complete = [complete[place] for place in thinned(range(len(complete)), MOST_LINES)]
-    dimensions = [dimension(name, [t["params"].get(name) for t in complete]) for name in order]
-    values = [trial["objective"] for trial in complete]
-    dimensions.append({"label": axis_title(metric, unit), "values": values})
-    figure = go.Figure(
-        go.Parcoords(
-            dimensions=dimensions,
-            line={
-                "color": values,
-                "colorscale": SCALE,
-                "reversescale": goal == "min",
-            },
-            labelangle=-20,
-            tickfont={"size": 10},
-        )
-    )
-    figure.update_layout(
-        title=heading("Parallel coordinates"),
-        height=420,
-        margin={"l": 60, "r": 40, "t": 100, "b": 20},
-        uirevision="kept",
-    )
-    return figure
-
-
 def is_wide(numbers: Sequence[float]) -> bool:
     """Whether positive numbers differ by so much that their logarithms show more."""
     return min(numbers) > 0 and max(numbers) / min(numbers) > 20
@@ -283,27 +252,6 @@ def are_numbers(values: Sequence[Any]) -> bool:
     """Whether values are numbers, and not just a few different ones."""
     found = [v for v in values if isinstance(v, int | float) and not isinstance(v, bool)]
     return len(found) == len(values) and len(set(found)) > 6
-
-
-def dimension(name: str, values: list[Any]) -> Row:
-    """One axis of the parallel coordinates; names become ticks, absent values the lowest tick."""
-    label = plain(name)
-    if are_numbers(values):
-        if not is_wide(values):
-            return {"label": label, "values": values}
-        logs = [math.log10(value) for value in values]
-        ticks = sorted({min(logs), max(logs), (min(logs) + max(logs)) / 2})
-        texts = [f"{10**tick:.2g}" for tick in ticks]
-        return {"label": label, "values": logs, "tickvals": ticks, "ticktext": texts}
-    texts = [shown(value) for value in values]
-    known = sorted(set(texts), key=lambda text: (text != "–", number_or_text(text)))
-    places = [known.index(text) for text in texts]
-    return {
-        "label": label,
-        "values": places,
-        "tickvals": list(range(len(known))),
-        "ticktext": [plain(text) for text in known],
-    }
 
 
 def number_or_text(text: str) -> tuple[float, str]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from automl.ui import charts, study_charts
+from automl.ui import charts, coordinates, study_charts
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -84,3 +84,29 @@ def test_a_surface_needs_numbers_that_are_not_on_one_line() -> None:
     assert surface is not None
     assert surface["z"][0][0] == pytest.approx(0.0)
     assert surface["z"][-1][-1] == pytest.approx(1.0)
+
+
+def test_a_trial_is_a_line_through_its_settings_to_the_objective() -> None:
+    settings = [{"lr": 10.0**-n, "<b>act</b>": ("relu", None, 3)[n % 3]} for n in range(9)]
+    trials = [
+        {"number": n, "state": "complete", "objective": n / 8, "params": found}
+        for n, found in enumerate(settings)
+    ]
+    trials.append({"number": 9, "state": "failed", "objective": None, "params": settings[0]})
+    order = ("lr", "<b>act</b>")
+    figure = coordinates.parallel(trials, "error", "min", "share", order, picked={4})
+    drawn = {
+        point[0]: (trace, trace.x[place : place + 3])
+        for trace in figure.data
+        for place, point in enumerate(trace.customdata)
+        if point is not None and (place == 0 or trace.customdata[place - 1] is None)
+    }
+    assert sorted(drawn) == list(range(9))
+    assert [line for _, line in (drawn[0], drawn[4], drawn[8])] == [
+        pytest.approx((1, 1, 0)), pytest.approx((0.5, 0, 0.5)), pytest.approx((0, 0.5, 1)),
+    ]  # fmt: skip
+    assert [n for n, (trace, _) in drawn.items() if trace.opacity > charts.FAINT] == [4]
+    texts = [note.text for note in figure.layout.annotations]
+    assert texts[:4] == ["<b>lr</b>", "1e-08", "0.0001", "1"]
+    assert "<b>&lt;b&gt;act&lt;/b&gt;</b>" in texts
+    assert texts[-4:] == ["<b>error [share]</b>", "0", "0.5", "1"]

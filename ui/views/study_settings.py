@@ -7,6 +7,7 @@ from typing import Any
 import streamlit as st
 
 from automl.ui import charts, study_charts
+from automl.ui.coordinates import MOST_LINES, parallel
 from automl.ui.views import answers
 from automl.ui.views.frame import chart, empty, literal
 from automl.ui.views.picking import Picks
@@ -36,9 +37,12 @@ def draw(about: Row, columns: charts.Columns, picks: Picks) -> None:
         else:
             st.caption("Importance needs four complete trials that differ.")
     with right:
-        some = [t for t in trials if not picks.numbers or t["number"] in picks.numbers]
-        figure = charts.parallel(some or trials, metric, goal, unit, order[:MOST_AXES])
-        chart(figure, "parallel", f"Trials as lines through their settings to {metric}")
+        chart(
+            parallel(trials, metric, goal, unit, order[:MOST_AXES], picks.numbers),
+            picks.key("parallel"),
+            f"Trials as lines through their settings to {metric}",
+            on_select=picks.from_chart("parallel"),
+        )
     effects(trials, order, about, picks)
     said_of_size(len(trials), sum(name == plugin for name in columns["plugin"]), len(order))
 
@@ -47,9 +51,9 @@ def said_of_size(explained: int, total: int, settings: int) -> None:
     """What the charts leave out."""
     if explained < total:
         st.caption(f"Importance is that of {explained:,} of {total:,} trials.")
-    if explained > charts.MOST_LINES:
+    if explained > MOST_LINES:
         st.caption(
-            f"The charts draw {charts.MOST_LINES} lines and up to {study_charts.MOST_DOTS} points, "
+            f"The charts draw {MOST_LINES} lines and up to {study_charts.MOST_DOTS} points, "
             "evenly chosen."
         )
     if settings > MOST_AXES:
