@@ -1,9 +1,10 @@
 """The browser application on 1,000 studies, 500,000 trials, and one study of 10,000 trials.
 
 Measured are the questions behind each view, and in Chromium, of the whole application: the first
-paint of the list of studies (warm: the browser has the scripts), another page of it, and the views
-of the large study. The ratio is that of the median first paint to its goal. STUDIES as an argument
-makes fewer (``python benchmarks/ui_views.py 100``).
+paint of the list of studies (warm: the browser has the scripts), another page of it, the views of
+the large study, and how much memory the server keeps after a hundred page loads. The ratio is that
+of the median first paint to its goal. STUDIES as an argument makes fewer
+(``python benchmarks/ui_views.py 100``).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
+import psutil
 from measure import finish, interleaved
 from playwright.sync_api import Page, sync_playwright
 from synthetic import fill, report
@@ -33,6 +35,7 @@ LARGE, STEPS = 10_000, 10  # trials of the large study, and points of a curve
 PAGE = 25
 ROUNDS, PAINTS = 9, 7
 PAINT_GOAL, TURN_GOAL = 1.5, 0.7  # seconds
+WARM_LOADS, LOADS, GROWTH_GOAL = 30, 100, 30.0  # pages; MB that the loads may add to the server
 CHARTS = ".js-plotly-plot .main-svg"
 VIEWS = {
     "Settings": CHARTS,
@@ -106,7 +109,8 @@ def painted(db: Path, large: int, studies: int) -> dict[str, float]:
             )
             page = browser.new_page(viewport={"width": 1280, "height": 900})
             page.set_default_timeout(60_000)
-            return walk(page, url, large, studies)
+            figures = walk(page, url, large, studies)
+            return figures | kept(page, url, large, psutil.Process(server.pid))
     finally:
         server.terminate()
         server.wait()
@@ -141,6 +145,21 @@ def walk(page: Page, url: str, large: int, studies: int) -> dict[str, float]:
     return figures
 
 
+def kept(page: Page, url: str, large: int, server: psutil.Process) -> dict[str, float]:
+    """Memory of the server before and after page loads, the list and the large study in turn."""
+    sizes = []
+    for loads in (WARM_LOADS, LOADS):
+        for number in range(loads):
+            study = number % 2
+            page.goto(f"{url}/study?study={large}" if study else url)
+            page.locator(CHARTS if study else VIEWS["Trials"]).first.wait_for()
+        sizes.append(server.memory_info().rss / 1e6)
+    return {
+        "server after the first loads, MB": sizes[0],
+        f"server after {LOADS} more loads, MB": sizes[1],
+    }
+
+
 def took(call: Callable[[], None]) -> float:
     """Seconds that a call takes."""
     started = time.perf_counter()
@@ -171,11 +190,14 @@ def main() -> None:
         report(db, large, STEPS)
         figures = {**questions(db, large), **painted(db, large, studies)}
     paint, turned = figures["home: first paint, s"], figures["home: another page, s"]
+    before, after = (size for name, size in figures.items() if name.startswith("server after"))
+    grown = after - before
     finish(
         "browser: first paint of the studies / 1.5 s",
         paint / PAINT_GOAL,
-        f"<= 1, another page <= {TURN_GOAL:g} s, {studies * TRIALS_EACH:,} trials",
-        paint <= PAINT_GOAL and turned <= TURN_GOAL,
+        f"<= 1, another page <= {TURN_GOAL:g} s, {studies * TRIALS_EACH:,} trials, "
+        f"{LOADS} loads <= {GROWTH_GOAL:g} MB",
+        paint <= PAINT_GOAL and turned <= TURN_GOAL and grown <= GROWTH_GOAL,
         {key: round(value, 2) for key, value in figures.items()},
     )
 
