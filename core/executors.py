@@ -161,9 +161,10 @@ class ProcessExecutor:
         worker.task = TrialTask(**{**vars(task), "device": worker.device})
         worker.started = worker.heard = time.monotonic()
         worker.last = None
-        with contextlib.suppress(OSError):  # a dead worker is noticed by ``wait``
-            if worker.ready:
+        if worker.ready:
+            with contextlib.suppress(OSError):  # whoever clears the artifact folder takes it along
                 os.truncate(worker.log, 0)  # one trial's output at most
+        with contextlib.suppress(OSError):  # a dead worker is noticed by ``wait``
             worker.pipe.send(("fit", worker.task))
 
     def settled(self) -> bool:

@@ -136,6 +136,17 @@ FAULTS = {
 }
 
 
+def test_a_log_that_somebody_deletes_keeps_no_task_from_its_worker(make_plugin, recorder) -> None:
+    fit = """
+    if config.x == 0.5:
+        os.unlink(os.readlink("/proc/self/fd/1"))
+    run.report(1, {"accuracy": config.x, "nll": 1.0})
+    """
+    settings = replace(TWO, workers=1, stall_timeout=8.0)
+    result = search(Job((make_plugin(fit=fit),), Budget(trials=2), settings=settings), recorder)
+    assert (result.complete, result.failed) == (2, 0)
+
+
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_costs_its_trial_and_nothing_else(make_plugin, recorder, fault) -> None:
     code, kind, message = FAULTS[fault]
