@@ -156,6 +156,7 @@ def resume(
         StudyError: if it does not exist, is running elsewhere, or its plugins have changed.
         AutoMLError: as for ``search``.
     """
+    recorder.require_idle(study)  # a fork, which claims nothing, included
     spec = recorder.spec(study)
     budget = Budget(trials or spec.trials, timeout or spec.timeout)
     spec = replace(spec, trials=budget.trials, timeout=budget.timeout)

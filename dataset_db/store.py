@@ -123,8 +123,7 @@ class Store:
         """
         with self._writing() as connection:
             row = study_row(connection, study)
-            if row.owner != owner():
-                refuse_if_run(study, row)
+            refuse_if_run(study, row)
             interrupted = update(TRIAL).where(TRIAL.c.study_id == study, TRIAL.c.state == "running")
             connection.execute(interrupted.values(state="interrupted"))
             taken = connection.execute(
@@ -137,6 +136,15 @@ class Store:
             if taken.rowcount != 1:
                 raise StudyError(f"study {study} was taken over by another process just now")
         self._known.pop(study, None)
+
+    def require_idle(self, study: int) -> None:
+        """Refuse a study that another living process runs; changes nothing.
+
+        Raises:
+            StudyError: if it does not exist, or another living process runs it (named).
+        """
+        with self._reading() as connection:
+            refuse_if_run(study, study_row(connection, study))
 
     def spec(self, study: int) -> StudySpec:
         """What was recorded at creation, with the current budgets.
@@ -359,8 +367,8 @@ def study_row(connection: Connection, study: int) -> Row[Any]:
 
 
 def refuse_if_run(study: int, row: Row[Any]) -> None:
-    """Raise ``StudyError`` if a living process runs the study."""
-    living = alive(row.owner)
+    """Raise ``StudyError`` if another living process runs the study."""
+    living = row.owner != owner() and alive(row.owner)
     if living is None:
         living = now() - row.active_at < STRANGER_IS_GONE
     if living:
