@@ -14,9 +14,9 @@ from typing import Any, TypeAlias
 import psutil
 import sqlalchemy
 from sqlalchemy import Connection, Engine, NullPool, Pool, QueuePool, event, make_url, text
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, OperationalError
 
-from automl.core.errors import DatabaseError, MissingExtra, QueryTimeout
+from automl.core.errors import DatabaseAway, DatabaseError, MissingExtra, QueryTimeout
 from automl.core.places import database
 from automl.dataset_db.types import dumps, loads
 
@@ -37,14 +37,18 @@ ADVICE = {
     "not a database": "choose another file with --db or AUTOML_DB",
     "malformed": "restore a copy, or choose another file with --db or AUTOML_DB",
     "is full": "free some space; what was recorded before is kept",
+    "No space left": "free some space; what was recorded before is kept",
     "disk I/O": "check the disk; what was recorded before is kept",
     "refused": "start the server, or correct the URL",
+    "closed the connection": "start the server again; what was recorded before is kept",
+    "terminating connection": "start the server again; what was recorded before is kept",
     "could not translate host": "correct the URL",
     "does not exist": "create it (createdb), or correct the URL",
     "password": "correct the user and password of the URL",
     "permission denied": "ask for the right to use it",
 }
 OUT_OF_TIME = ("interrupted", "statement timeout")
+AWAY = ("08", "57P")  # classes of SQLSTATE: no connection; the server stops, or is starting
 
 
 def database_url(db: str | Path | None = None) -> sqlalchemy.URL:
@@ -326,7 +330,16 @@ def explained(url: sqlalchemy.URL) -> Iterator[None]:
                 f"database {shown(url)}: the question takes too long; filter it, or ask for less"
             ) from error
         sentence = f"database {shown(url)}: {cause}"
-        raise DatabaseError(f"{sentence}; {advice}" if advice else sentence) from error
+        kind = DatabaseAway if is_away(error) else DatabaseError
+        raise kind(f"{sentence}; {advice}" if advice else sentence) from error
+
+
+def is_away(error: Exception) -> bool:
+    """Whether a server could not be reached, or broke off, rather than refused what was asked."""
+    if not isinstance(error, OperationalError) or isinstance(error.orig, sqlite3.Error):
+        return isinstance(error, DBAPIError) and error.connection_invalidated
+    state = getattr(error.orig, "sqlstate", None)
+    return state is None or state.startswith(AWAY)
 
 
 @contextmanager
