@@ -125,18 +125,18 @@ def test_a_disk_that_fills_up_ends_the_search_and_a_resume_completes_it(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGQUIT])
 def test_a_server_that_is_started_anew_costs_time_and_nothing_else(
-    short_trials: str, fits: Path, tmp_path: Path, postgres_server: Any, postgres: str, how: Any
+    short_trials: str, fits: Path, tmp_path: Path, postgres_server: Any, postgres: str
 ) -> None:
     from fault_driving import Place, start
 
     place = Place(short_trials, postgres, tmp_path / "kept", 30, "random")
     driver = start(place)
-    wait_for(place, 3)
-    postgres_server.stop(how)
-    time.sleep(1.0)
-    postgres_server.start()
+    for done, how in ((3, signal.SIGINT), (12, signal.SIGQUIT)):  # stopped, then crashed
+        wait_for(place, done)
+        postgres_server.stop(how)
+        time.sleep(0.7)
+        postgres_server.start()
     driver.join(60)
     assert (driver.exitcode, complete(postgres)) == (0, 30)
     seeds = check_whole(postgres, fits)
