@@ -26,6 +26,14 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 VERSION_TABLE = "automl_version"  # not Alembic's own, which another program may have here
 OUR_TABLES = ("study", "trial")
 BUSY_SECONDS = 30.0
+# A server whose machine or network is gone says nothing: libpq would wait for a quarter of an hour.
+NOTICES_SILENCE = {
+    "connect_timeout": 10,  # seconds
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 4,
+    "tcp_user_timeout": 30_000,  # milliseconds without an acknowledgement
+}
 ADVISORY_LOCK = 0x6175746F6D6C  # "automl": one process at a time changes PostgreSQL's schema
 # Locks do not work across machines there: a write-ahead log would be damaged.
 NETWORK_FILE_SYSTEMS = ("nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "fuse.sshfs")
@@ -156,7 +164,7 @@ def make_engine(
     try:
         engine = sqlalchemy.create_engine(
             url,
-            connect_args={"connect_timeout": 10},
+            connect_args=NOTICES_SILENCE,
             poolclass=pool,
             pool_pre_ping=True,  # trials take long, and idle connections may be cut
             json_serializer=dumps,
