@@ -20,7 +20,7 @@ demo: setup  ## a search on the embedded defaults: SQLite, CPU
 test: setup  ## all tests, the slow ones included
 	$(BIN)/python -m pytest -n 3 --dist worksteal
 
-faults: setup  ## 200 random kills of drivers and workers, 100 Ctrl-C (AUTOML_KILLS=N: others)
+faults: setup  ## 200 random kills of drivers and workers, 100 Ctrl-C, on each database (AUTOML_KILLS=N)
 	AUTOML_KILLS=$${AUTOML_KILLS:-200} $(BIN)/python -m pytest tests/faults
 
 check: setup  ## what a commit must pass: style, types, imports, size, fast tests, docs

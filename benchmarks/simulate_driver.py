@@ -35,7 +35,6 @@ from rich.table import Table
 from automl.core.driver import FLUSH_SECONDS, Driver
 from automl.core.entrants import Job, recorded_entrants
 from automl.core.executors import EndHandler, ReportHandler
-from automl.core.observer import Silent
 from automl.core.plan import SearchPlan
 from automl.core.record import Evaluation, PastTrial, TrialEnd, TrialStart
 from automl.core.run import Report
@@ -103,7 +102,7 @@ class Bench:
 
     def plan(self, known: int) -> SearchPlan:
         """The plan of a search with several workers that knows so many trials."""
-        dataset, entrants = recorded_entrants(self.study, self.spec, Silent())
+        dataset, entrants = recorded_entrants(self.spec)
         plan = next(iter(search_plans(entrants, dataset, self.settings).values()))
         chance = random.Random(0)
         plan.restore([self.past(number, plan, chance) for number in range(known)])

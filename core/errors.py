@@ -50,6 +50,10 @@ class DatabaseError(AutoMLError):
     """The model database cannot be opened, read or written."""
 
 
+class DatabaseAway(DatabaseError):
+    """The server of the model database does not answer any more; it may come back."""
+
+
 class QueryTimeout(DatabaseError):
     """A question to the model database took longer than allowed."""
 

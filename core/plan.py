@@ -103,6 +103,7 @@ class SearchPlan:
         self._starts: dict[int, TrialStart] = {}
         self._replays = settings.sampler in REPLAYED
         self._rungs = Rungs(earliest, steps) if settings.pruner == "asha" else None
+        self._told_once = settings.sampler == "cmaes"
         halves = self.several and settings.pruner == "median"
         self._halves = Halves(earliest) if halves else None
 
@@ -214,6 +215,10 @@ class SearchPlan:
             state = TrialState.FAIL
         first = self.objectives.first.name
         curve = {step: scores[first] for step, scores in past.reports.items() if first in scores}
+        until = self.told_until(past.start.number)
+        if until is not None:
+            state = TrialState.PRUNED
+            curve = {step: value for step, value in curve.items() if step <= until}
         return create_trial(
             state=state,
             values=values if state is TrialState.COMPLETE else None,
@@ -221,6 +226,10 @@ class SearchPlan:
             distributions=self.known_distributions(past.start),
             intermediate_values={} if self.several else curve,
         )
+
+    def told_until(self, number: int) -> int | None:
+        """The step at a trial's first rung, if that is all that the sampler is told of it."""
+        return self._rungs.arrived.get(number) if self._rungs and self._told_once else None
 
     def values(self, first: float | None, scores: Mapping[str, float]) -> list[float] | None:
         """What Optuna is told of a complete trial; ``None`` if an objective is not a number."""
@@ -276,12 +285,14 @@ class SearchPlan:
 
     def judge(self, number: int, report: Report) -> Decision:
         """Ask the rungs, the fronts or Optuna's pruner."""
-        trial = self._trials.get(number)  # one that was paused before is Optuna's no more
-        if trial is not None and not self.several:
-            trial.report(report.scores[self.objectives.first.name], report.step)
+        trial = self._trials.get(number)
+        if not self.several:
+            self.tell_report(number, report.step, report.scores[self.objectives.first.name])
         vector = self.objectives.vector(report.scores | report.costs)
         if self._rungs is not None:
             pauses = vector is not None and self._rungs.pauses(number, report.step, vector)
+            if self.told_until(number) is not None:
+                self.tell_end(number, TrialState.PRUNED, None)
             return "interrupt" if pauses else "continue"
         if self._halves is not None and vector is not None:
             self._halves.report(number, report.step, vector)
@@ -305,8 +316,8 @@ class SearchPlan:
     def learn(self, end: TrialEnd) -> None:
         """Tell Optuna how it ended; an interrupted trial stays open.
 
-        A paused one is told as pruned at its rung, so that the sampler learns from it at once; if
-        it is promoted later, its place among the others of that rung has told the sampler enough.
+        A paused one is told as pruned at its rung, so that the sampler learns from it at once. If
+        it is promoted, what it reports and how it ends take the place of that.
         """
         paused = end.state == "interrupted" and end.number in self.paused()
         if end.state == "interrupted" and not paused:
@@ -315,14 +326,34 @@ class SearchPlan:
             self._rungs.paused.pop(end.number, None)  # it failed on its way to the pause
         if self._halves is not None and end.state == "complete":
             self._halves.done.add(end.number)
-        trial = self._trials.pop(end.number, None)
-        if trial is None:
-            return
         values = self.values(end.value, end.scores) if end.state == "complete" else None
         state = TrialState.PRUNED if paused else OPTUNA_STATES[end.state]
         if state is TrialState.COMPLETE and values is None:
             state = TrialState.FAIL
-        self.study.tell(trial, values, state=state)
+        self.tell_end(end.number, state, values)
+
+    def tell_report(self, number: int, step: int, value: float) -> None:
+        """Tell Optuna what a trial reported, also of one that was told as pruned and goes on."""
+        if number in self._trials:
+            self._trials[number].report(value, step)
+        elif not self._told_once:
+            self.told(number).intermediate_values[step] = value
+
+    def tell_end(self, number: int, state: TrialState, values: list[float] | None) -> None:
+        """Tell Optuna how a trial stands, also of one that was told as pruned and went on."""
+        if number in self._trials:
+            self.study.tell(self._trials.pop(number), values, state=state)
+        elif not self._told_once:
+            trial = self.told(number)
+            trial.state, trial.values = state, values
+
+    def told(self, number: int) -> optuna.trial.FrozenTrial:
+        """What Optuna keeps of a trial: its own object, to be put right where it cannot be told.
+
+        For Optuna a pruned trial has ended for good. Its storage in memory and its samplers all
+        look at this object; a test compares what they propose with a study that is made anew.
+        """
+        return self.study.get_trials(deepcopy=False)[number]
 
 
 def known_values(trial: optuna.trial.FrozenTrial) -> list[float] | None:

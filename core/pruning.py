@@ -123,6 +123,7 @@ class Rungs:
             first *= REDUCTION
         self.scores: list[dict[int, Vector]] = [{} for _ in self.levels]
         self.passed: dict[int, int] = {}  # trial -> rungs that it has reached
+        self.arrived: dict[int, int] = {}  # trial -> step at which it reached the first rung
         self.paused: dict[int, int] = {}  # trial -> rung that it waits at
 
     def reach(self, number: int, step: int, vector: Vector) -> int | None:
@@ -133,6 +134,8 @@ class Rungs:
             self.scores[rung][number] = vector
             rung += 1
         self.passed[number] = rung
+        if rung > before == 0:
+            self.arrived[number] = step
         return rung - 1 if rung > before else None
 
     def pauses(self, number: int, step: int, vector: Vector) -> bool:

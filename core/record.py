@@ -192,6 +192,13 @@ class Recorder(Protocol):
             StudyError: if it does not exist, or another living process runs it (named).
         """
 
+    def require_idle(self, study: int) -> None:
+        """Refuse what cannot be done while another living process runs the study; changes nothing.
+
+        Raises:
+            StudyError: if it does not exist, or another living process runs it (named).
+        """
+
     def spec(self, study: int) -> StudySpec:
         """What was recorded at creation, with the current budgets."""
 

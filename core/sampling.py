@@ -63,7 +63,8 @@ class WithPruned:
     """A study in which a pruned trial counts as complete, with the value that it had reached.
 
     Optuna's Gaussian process sees complete trials only; where most are pruned it would learn
-    nothing of what is bad and propose it again.
+    nothing of what is bad and propose it again. It and CMA-ES take the space from complete trials,
+    and would draw at random as long as there is none.
     """
 
     def __init__(self, study: optuna.Study) -> None:
@@ -73,11 +74,14 @@ class WithPruned:
         return getattr(self._study, name)
 
     def _get_trials(
-        self, deepcopy: bool, states: tuple[TrialState, ...], use_cache: bool
+        self,
+        deepcopy: bool = True,
+        states: tuple[TrialState, ...] | None = None,
+        use_cache: bool = False,
     ) -> list[FrozenTrial]:
-        asked = (*states, TrialState.PRUNED)
-        trials = self._study._get_trials(deepcopy, asked, use_cache)
         pruned = TrialState.PRUNED
+        asked = None if states is None else (*states, pruned)
+        trials = self._study._get_trials(deepcopy, asked, use_cache)
         found = [completed(trial) if trial.state is pruned else trial for trial in trials]
         return [trial for trial in found if trial.state is not pruned]
 
@@ -102,9 +106,16 @@ class SeededGPSampler(optuna.samplers.GPSampler):
         self._study_seed = seed
 
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
-        """Reseed for this trial."""
+        """Reseed for this trial, and fit the process without a start from the last fit."""
+        self._gprs_cache_list = None  # which a resumed search does not have
         reseed(self, derived_seed(self._study_seed, "gp", trial.number))
         super().before_trial(study, trial)
+
+    def infer_relative_search_space(
+        self, study: optuna.Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        """The space of all that ended, the pruned ones included."""
+        return super().infer_relative_search_space(cast("optuna.Study", WithPruned(study)), trial)
 
     def sample_relative(
         self,
@@ -120,7 +131,9 @@ class SeededCmaEsSampler(optuna.samplers.CmaEsSampler):
     """CMA-ES whose stream depends only on the study's seed and the trial's number.
 
     Its distribution is kept by Optuna in the trials' attributes; ``SearchPlan.restore`` gets it
-    back by asking and telling again.
+    back by asking and telling again. A generation that has shaped the distribution cannot be told
+    better values later. So with ``asha`` it is told what each trial reached at the first rung,
+    where all can be compared, and nothing of what a promoted one reaches afterwards.
     """
 
     def __init__(self, seed: int) -> None:
@@ -136,9 +149,20 @@ class SeededCmaEsSampler(optuna.samplers.CmaEsSampler):
         reseed(self, derived_seed(self._study_seed, "cmaes", trial.number))
         super().before_trial(study, trial)
 
+    def infer_relative_search_space(
+        self, study: optuna.Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        """The space of all that ended, the pruned ones included."""
+        return super().infer_relative_search_space(cast("optuna.Study", WithPruned(study)), trial)
+
 
 class SeededNSGAIISampler(optuna.samplers.NSGAIISampler):
-    """NSGA-II (Deb et al. 2002) whose stream depends only on the study's seed and the number."""
+    """NSGA-II (Deb et al. 2002) whose stream depends only on the study's seed and the number.
+
+    It breeds from complete trials only. With ``asha`` one that was paused counts from when it is
+    complete; that order is not on record, so that a resumed search may breed others than an
+    uninterrupted one.
+    """
 
     def __init__(self, seed: int) -> None:
         super().__init__(seed=seed, population_size=POPULATION)
@@ -151,7 +175,7 @@ class SeededNSGAIISampler(optuna.samplers.NSGAIISampler):
 
 
 class SeededNSGAIIISampler(optuna.samplers.NSGAIIISampler):
-    """NSGA-III (Deb and Jain 2014) whose stream depends only on the study's seed and the number."""
+    """NSGA-III (Deb and Jain 2014), seeded, and with ``asha``, as ``SeededNSGAIISampler``."""
 
     def __init__(self, seed: int) -> None:
         with warnings.catch_warnings():

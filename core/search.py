@@ -67,6 +67,7 @@ def search(job: Job, recorder: Recorder, observer: Observer | None = None) -> St
     Raises:
         AutoMLError: for anything the user can put right; nothing is recorded then.
     """
+    devices_for(job.settings)  # a cluster that does not answer is refused before data is loaded
     dataset, entrants = enter(job, observer or Silent())
     job = replace(job, settings=fair(job, len(entrants), observer or Silent()))
     return begin(job, {}, dataset, entrants, recorder, observer)
@@ -156,17 +157,18 @@ def resume(
         StudyError: if it does not exist, is running elsewhere, or its plugins have changed.
         AutoMLError: as for ``search``.
     """
+    recorder.require_idle(study)  # a fork, which claims nothing, included
     spec = recorder.spec(study)
     budget = Budget(trials or spec.trials, timeout or spec.timeout)
     spec = replace(spec, trials=budget.trials, timeout=budget.timeout)
     spec = spec if ray_address is None else moved(spec, ray_address)
+    devices = devices_for(SearchSettings.from_dict(spec.settings["search"]))
     dataset, entrants = recorded_entrants(spec)
     changes = changes_since(spec, entrants)
     if changes and accept_changes and spec.kind == "search":
         return fork(study, spec, dataset, entrants, recorder, observer)
     if changes:
         raise StudyError(refusal(study, spec, changes))
-    devices = devices_for(SearchSettings.from_dict(spec.settings["search"]))
     plan = make_plan(entrants, dataset, spec.settings)
     recorder.claim_study(study)
     recorder.set_budget(study, budget.trials, budget.timeout)

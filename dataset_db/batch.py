@@ -131,6 +131,10 @@ class Batch:
 
     # ---------------------------------------------------------------- how it is written
 
+    def studies(self) -> set[int]:
+        """The studies that anything was told of."""
+        return {study for study, _ in self.touched()} | self.seconds.keys()
+
     def write(self, connection: Connection, known: dict[int, Known], me: str) -> dict[Key, int]:
         """Write everything within the connection's transaction; return the new trials' ids."""
         made = self.write_new(connection, known)
@@ -233,7 +237,7 @@ class Batch:
 
     def write_summaries(self, connection: Connection, known: dict[int, Known], me: str) -> None:
         """Keep each study's own row up to date, so that lists need no other."""
-        for study in {study for study, _ in self.touched()} | self.seconds.keys():
+        for study in self.studies():
             taken = connection.execute(SUMMARISE, self.summary(study, me))
             if taken.rowcount != 1:
                 raise StudyError(f"study {study} was taken over by another process")

@@ -14,9 +14,9 @@ from typing import Any, TypeAlias
 import psutil
 import sqlalchemy
 from sqlalchemy import Connection, Engine, NullPool, Pool, QueuePool, event, make_url, text
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, OperationalError
 
-from automl.core.errors import DatabaseError, MissingExtra, QueryTimeout
+from automl.core.errors import DatabaseAway, DatabaseError, MissingExtra, QueryTimeout
 from automl.core.places import database
 from automl.dataset_db.types import dumps, loads
 
@@ -26,6 +26,14 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 VERSION_TABLE = "automl_version"  # not Alembic's own, which another program may have here
 OUR_TABLES = ("study", "trial")
 BUSY_SECONDS = 30.0
+# A server whose machine or network is gone says nothing: libpq would wait for a quarter of an hour.
+NOTICES_SILENCE = {
+    "connect_timeout": 10,  # seconds
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 4,
+    "tcp_user_timeout": 30_000,  # milliseconds without an acknowledgement
+}
 ADVISORY_LOCK = 0x6175746F6D6C  # "automl": one process at a time changes PostgreSQL's schema
 # Locks do not work across machines there: a write-ahead log would be damaged.
 NETWORK_FILE_SYSTEMS = ("nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "fuse.sshfs")
@@ -37,14 +45,18 @@ ADVICE = {
     "not a database": "choose another file with --db or AUTOML_DB",
     "malformed": "restore a copy, or choose another file with --db or AUTOML_DB",
     "is full": "free some space; what was recorded before is kept",
+    "No space left": "free some space; what was recorded before is kept",
     "disk I/O": "check the disk; what was recorded before is kept",
     "refused": "start the server, or correct the URL",
+    "closed the connection": "start the server again; what was recorded before is kept",
+    "terminating connection": "start the server again; what was recorded before is kept",
     "could not translate host": "correct the URL",
     "does not exist": "create it (createdb), or correct the URL",
     "password": "correct the user and password of the URL",
     "permission denied": "ask for the right to use it",
 }
 OUT_OF_TIME = ("interrupted", "statement timeout")
+AWAY = ("08", "57P")  # classes of SQLSTATE: no connection; the server stops, or is starting
 
 
 def database_url(db: str | Path | None = None) -> sqlalchemy.URL:
@@ -152,7 +164,7 @@ def make_engine(
     try:
         engine = sqlalchemy.create_engine(
             url,
-            connect_args={"connect_timeout": 10},
+            connect_args=NOTICES_SILENCE,
             poolclass=pool,
             pool_pre_ping=True,  # trials take long, and idle connections may be cut
             json_serializer=dumps,
@@ -326,7 +338,16 @@ def explained(url: sqlalchemy.URL) -> Iterator[None]:
                 f"database {shown(url)}: the question takes too long; filter it, or ask for less"
             ) from error
         sentence = f"database {shown(url)}: {cause}"
-        raise DatabaseError(f"{sentence}; {advice}" if advice else sentence) from error
+        kind = DatabaseAway if is_away(error) else DatabaseError
+        raise kind(f"{sentence}; {advice}" if advice else sentence) from error
+
+
+def is_away(error: Exception) -> bool:
+    """Whether a server could not be reached, or broke off, rather than refused what was asked."""
+    if not isinstance(error, OperationalError) or isinstance(error.orig, sqlite3.Error):
+        return isinstance(error, DBAPIError) and error.connection_invalidated
+    state = getattr(error.orig, "sqlstate", None)
+    return state is None or state.startswith(AWAY)
 
 
 @contextmanager

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
 from sqlalchemy import Connection, Row, func, insert, select, update
 
-from automl.core.errors import DatabaseError, StudyError
+from automl.core.errors import DatabaseAway, DatabaseError, StudyError
 from automl.core.places import artifact_root
 from automl.core.record import (
     ClaimVerdict,
@@ -39,6 +41,7 @@ from automl.dataset_db.schema import STUDY, TRIAL
 from automl.dataset_db.types import now
 
 STRANGER_IS_GONE = timedelta(minutes=10)  # a driver on another machine that wrote nothing
+RETRY_SECONDS = 0.5  # between two calls of a server that is away
 
 
 class Store:
@@ -46,13 +49,13 @@ class Store:
 
     Calls that are not durable at once are buffered until ``flush``, which writes all of them in
     one transaction: after a crash the database holds everything up to the last flush and nothing
-    half-written. If a flush fails, its content stays buffered. Use it from one thread; ``with``
-    closes it.
+    half-written. If a flush fails, its content stays buffered. In mid-search a server that is away
+    is waited for, so that it may be started anew. Use it from one thread; ``with`` closes it.
 
     Args:
         db: A file or URL; by default AUTOML_DB, else ``./automl.db``. Created or migrated.
         artifacts: The artifact folder; by default AUTOML_ARTIFACTS, else ``./automl_artifacts``.
-        busy: How long to wait for another writer, in seconds.
+        busy: How long to wait for another writer, or for a server that is away, in seconds.
 
     Raises:
         DatabaseError: if the database cannot be opened for writing.
@@ -68,8 +71,11 @@ class Store:
     ) -> None:
         self.engine = opening.connect(db, write=True, busy=busy)
         self.artifacts = (artifacts or artifact_root()).resolve()
+        self._busy = busy
         self._batch = Batch()
         self._known: dict[int, Known] = {}
+        self._unsure = False  # whether the last transaction, which failed, was committed
+        self._away: float | None = None  # since when there was no answer
 
     def __enter__(self) -> Self:
         return self
@@ -123,8 +129,7 @@ class Store:
         """
         with self._writing() as connection:
             row = study_row(connection, study)
-            if row.owner != owner():
-                refuse_if_run(study, row)
+            refuse_if_run(study, row)
             interrupted = update(TRIAL).where(TRIAL.c.study_id == study, TRIAL.c.state == "running")
             connection.execute(interrupted.values(state="interrupted"))
             taken = connection.execute(
@@ -137,6 +142,15 @@ class Store:
             if taken.rowcount != 1:
                 raise StudyError(f"study {study} was taken over by another process just now")
         self._known.pop(study, None)
+
+    def require_idle(self, study: int) -> None:
+        """Refuse a study that another living process runs; changes nothing.
+
+        Raises:
+            StudyError: if it does not exist, or another living process runs it (named).
+        """
+        with self._reading() as connection:
+            refuse_if_run(study, study_row(connection, study))
 
     def spec(self, study: int) -> StudySpec:
         """What was recorded at creation, with the current budgets.
@@ -185,6 +199,10 @@ class Store:
             "active_at": now(),
             "finished_at": now(),
         }
+        self._patiently(partial(self._close, study, best, values))
+
+    def _close(self, study: int, best: int | None, values: dict[str, Any]) -> None:
+        """Write a study's last values, and its best trial if that is another one by now."""
         with self._writing() as connection:
             row = study_row(connection, study)
             if row.owner not in ("", owner()):
@@ -235,10 +253,21 @@ class Store:
                 later flush tries again.
             StudyError: if another process has taken over a study meanwhile.
         """
-        if not self._batch:
-            return
+        if self._batch:
+            self._patiently(self._write)
+
+    def _write(self) -> None:
+        """Write what is buffered in one transaction.
+
+        If it is not known whether the last one was committed, what is there is read again: of what
+        is told a second time nothing is then counted twice.
+        """
+        if self._unsure:
+            self._known |= {study: self._look_up(study) for study in self._batch.studies()}
+        self._unsure = True
         with self._writing() as connection:
             made = self._batch.write(connection, self._known, owner())
+        self._unsure = False
         for (study, number), key in made.items():
             self._known[study].trials[number] = (key, "running")
         for study, number in self._batch.starts.keys() | self._batch.ends.keys():
@@ -315,18 +344,37 @@ class Store:
         """The same without the writer's lock."""
         return opening.transaction(self.engine, reads=True)
 
+    def _patiently(self, write: Callable[[], None]) -> None:
+        """Carry out a transaction that may be repeated, again as long as the server is away."""
+        while True:
+            try:
+                write()
+            except DatabaseAway as error:
+                self._away = time.monotonic() if self._away is None else self._away
+                if time.monotonic() - self._away >= self._busy:
+                    raise DatabaseAway(
+                        f"{error} (waited {self._busy:g} seconds; `automl resume` continues a "
+                        "search from what is on record)"
+                    ) from error
+                time.sleep(RETRY_SECONDS)
+            else:
+                self._away = None
+                return
+
     def _study(self, study: int) -> Known:
         """What is known of a study, from memory or, once, from the database."""
         if study not in self._known:
-            with self._reading() as connection:
-                row = study_row(connection, study)
-                trials = select(TRIAL.c.number, TRIAL.c.id, TRIAL.c.state)
-                rows = connection.execute(trials.where(TRIAL.c.study_id == study))
-                known = {number: (key, state) for number, key, state in rows}
-                self._known[study] = Known(
-                    row.goal, row.dataset_id, entrants(connection, study), known
-                )
+            self._known[study] = self._look_up(study)
         return self._known[study]
+
+    def _look_up(self, study: int) -> Known:
+        """What the database knows of a study."""
+        with self._reading() as connection:
+            row = study_row(connection, study)
+            trials = select(TRIAL.c.number, TRIAL.c.id, TRIAL.c.state)
+            rows = connection.execute(trials.where(TRIAL.c.study_id == study))
+            known = {number: (key, state) for number, key, state in rows}
+            return Known(row.goal, row.dataset_id, entrants(connection, study), known)
 
     def _require(self, study: int, number: int) -> Known:
         """The study, if it has that trial."""
@@ -359,8 +407,8 @@ def study_row(connection: Connection, study: int) -> Row[Any]:
 
 
 def refuse_if_run(study: int, row: Row[Any]) -> None:
-    """Raise ``StudyError`` if a living process runs the study."""
-    living = alive(row.owner)
+    """Raise ``StudyError`` if another living process runs the study."""
+    living = row.owner != owner() and alive(row.owner)
     if living is None:
         living = now() - row.active_at < STRANGER_IS_GONE
     if living:

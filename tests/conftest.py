@@ -1,7 +1,14 @@
-"""Fixtures for all tests: a database of their own, and plugins written on the spot."""
+"""Fixtures for all tests: plugins written on the spot, databases and a PostgreSQL server."""
 
 from __future__ import annotations
 
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from textwrap import dedent, indent
@@ -114,3 +121,103 @@ def make_plugin(tmp_path: Path) -> Iterator[PluginMaker]:
 
     yield make
     catalogue.cache_clear()
+
+
+# ---------------------------------------------------------------- PostgreSQL
+
+
+def postgres_binaries() -> Path:
+    """The folder of initdb and postgres, the newest version first."""
+    installed = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), reverse=True)
+    found = str(installed[0]) if installed else shutil.which("initdb")
+    if found is None:
+        pytest.fail(
+            "PostgreSQL's initdb was not found: install postgresql, or set AUTOML_TEST_POSTGRES=0 "
+            "to test on SQLite only"
+        )
+    return Path(found).parent
+
+
+def free_port() -> int:
+    """A port that nobody listens on just now."""
+    with socket.socket() as some:
+        some.bind(("127.0.0.1", 0))
+        return int(some.getsockname()[1])
+
+
+class PostgresServer:
+    """A server of our own; it refuses to run as root, so it does as ``postgres``."""
+
+    def __init__(self) -> None:
+        self.binaries, self.port = postgres_binaries(), free_port()
+        self.url = f"postgresql://postgres@127.0.0.1:{self.port}"
+        self.folder = Path(tempfile.mkdtemp(prefix="automl-pg-"))
+        self.log = self.folder / "log"
+        self.user: dict[str, Any] = {"user": "postgres"} if os.getuid() == 0 else {}
+        if self.user:
+            shutil.chown(self.folder, "postgres")
+        run = {"check": True, "capture_output": True, "cwd": self.folder, **self.user}
+        options = ["-D", "data", "-U", "postgres", "-A", "trust", "-E", "UTF8", "-N"]
+        subprocess.run([self.binaries / "initdb", *options], **run)
+        self.start()
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        options = f"-p {self.port} -k {self.folder} -h 127.0.0.1 -c fsync=off -c max_connections=60"
+        self.process = subprocess.Popen(
+            [self.binaries / "postgres", "-D", "data", *options.split()],
+            stdout=subprocess.DEVNULL,
+            stderr=self.log.open("a"),
+            cwd=self.folder,
+            **self.user,
+        )
+        ready = [self.binaries / "pg_isready", "-h", "127.0.0.1", "-p", str(self.port), "-q"]
+        for _ in range(300):
+            if subprocess.run(ready, check=False).returncode == 0:
+                return
+            assert self.process.poll() is None, self.log.read_text()
+            time.sleep(0.1)
+        pytest.fail(f"PostgreSQL did not start: {self.log.read_text()}")
+
+    def stop(self, how: signal.Signals = signal.SIGINT) -> None:
+        """SIGINT: connections are dropped. SIGQUIT: it ends at once, as in a crash."""
+        self.process.send_signal(how)
+        self.process.wait(timeout=30)
+
+    def create(self) -> str:
+        """The URL of a new, empty database."""
+        name = f"test_{time.monotonic_ns()}"
+        self.execute(f"CREATE DATABASE {name}")
+        return f"{self.url}/{name}"
+
+    def drop(self, url: str) -> None:
+        """Delete a database, whoever still has it open."""
+        self.execute(f"DROP DATABASE {url.rpartition('/')[2]} WITH (FORCE)")
+
+    def execute(self, statement: str) -> None:
+        """Carry out one statement outside of a transaction."""
+        import psycopg
+
+        with psycopg.connect(f"{self.url}/postgres", autocommit=True) as connection:
+            connection.execute(statement)
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """A running server; who stops it starts it again."""
+    if os.environ.get("AUTOML_TEST_POSTGRES") == "0":
+        pytest.skip("AUTOML_TEST_POSTGRES=0")
+    server = PostgresServer()
+    try:
+        yield server
+    finally:
+        server.stop()
+        shutil.rmtree(server.folder, ignore_errors=True)
+
+
+@pytest.fixture
+def postgres(postgres_server: PostgresServer) -> Iterator[str]:
+    """The URL of an empty PostgreSQL database."""
+    url = postgres_server.create()
+    yield url
+    postgres_server.drop(url)

@@ -25,6 +25,7 @@ from automl.core.errors import AutoMLError, ConfigError, StudyError, UnknownName
 from automl.dataset_db.pages import model_page
 from automl.dataset_db.types import portable
 from automl.ui import actions
+from automl.ui.warm import asked
 
 ROWS = 100  # of a list, at most
 TEXT = 500_000  # characters of code that a tool takes
@@ -150,11 +151,19 @@ class Searches:
         self.log = Path(self.folder.name) / "log"
 
     def start_search(
-        self, plugin: str, dataset: str = "", trials: int = 5, seconds: float = 300
+        self,
+        plugin: str,
+        dataset: str = "",
+        trials: int = 5,
+        seconds: float = 300,
+        warm_start: str = "",
+        warm_trials: int = 0,
     ) -> Answer:
         """Start a small search of an installed plugin's architectures on a dataset.
 
-        Returns at once; ask `search_result` how it goes.
+        Returns at once; ask `search_result` how it goes. With `warm_start` the best configurations
+        on record are tried first, up to `warm_trials` (4): `auto` takes those of similar datasets,
+        a number those of that study, a name those of that dataset.
         """
         from automl.core.discovery import catalogue
 
@@ -173,6 +182,8 @@ class Searches:
         command = [sys.executable, "-m", "automl.ui.cli", "search", "--json"]
         command += [f"--plugin={plugin}", f"--trials={trials}", f"--timeout={seconds:g}"]
         command += [f"--dataset={dataset}"] * bool(dataset) + [f"--db={self.db}"] * bool(self.db)
+        if warm := asked(warm_start or None, warm_trials or None):
+            command += [f"--warm-start={warm.source}", f"--warm-trials={warm.trials}"]
         with self.out.open("wb") as out, self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=out, stderr=log, env=dict(os.environ)

@@ -22,12 +22,26 @@ if TYPE_CHECKING:
 
 LOCAL = "local"  # the address that stands for a cluster of our own
 LOOPBACK = "127.0.0.1"
-ANSWER_SECONDS = 5.0  # that a cluster has to take us in, of ten in all; Ray would try for minutes
+ANSWER_SECONDS = 30.0  # that a cluster which answers has to take us in, on a busy machine too
+NOBODY = 3  # the exit code of a probe that found no one at the address
 # Ray reads these when it is imported. Without clusters it binds all its ports to the loopback
 # address; with a token it serves nobody without.
 ALONE = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_AUTH_MODE": "token"}
-PROBE = """
-import sys, ray
+GREETING_SECONDS = 3.0  # that a machine has to answer at all
+# Ray waits where nobody is. Whatever speaks its protocol, HTTP/2, answers these first words.
+GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))
+PROBE = f"""
+import os, socket, sys
+host, _, port = sys.argv[1].rpartition(":")
+if port.isdecimal():
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), {GREETING_SECONDS}) as there:
+            there.sendall({GREETING!r})
+            if os.environ.get("RAY_USE_TLS", "0") == "0" and not there.recv(1):
+                raise OSError("it hung up")
+    except OSError:
+        sys.exit({NOBODY})
+import ray
 ray.init(sys.argv[1], log_to_driver=False, logging_level="ERROR")
 """
 
@@ -131,21 +145,29 @@ def connect(ray: ModuleType, address: str) -> None:
 def probe(address: str) -> None:
     """Join and leave in a process of its own: Ray gives up late, and ends its process then."""
     command = [sys.executable, "-c", PROBE, address]
-    try:
-        subprocess.run(command, check=True, capture_output=True, timeout=ANSWER_SECONDS)
-    except subprocess.TimeoutExpired as late:
-        if b"InvalidAuthToken" in (late.stderr or b""):
-            raise ConfigError(
-                f"the Ray cluster at {address!r} asks for another token: put its own into "
-                "RAY_AUTH_TOKEN or the file ~/.ray/auth_token, with RAY_AUTH_MODE=token"
-            ) from late
+    said: list[bytes] = []
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
+        late = threading.Timer(ANSWER_SECONDS, process.kill)
+        late.start()
+        for line in process.stderr or ():
+            said.append(line)
+            if b"InvalidAuthToken" in line:
+                process.kill()
+        code = process.wait()
+        late.cancel()
+    if any(b"InvalidAuthToken" in line for line in said):
+        raise ConfigError(
+            f"the Ray cluster at {address!r} asks for another token: put its own into "
+            "RAY_AUTH_TOKEN or the file ~/.ray/auth_token, with RAY_AUTH_MODE=token"
+        )
+    if code in (NOBODY, -signal.SIGKILL):
         raise ConfigError(
             f"no Ray cluster answers at {address!r}: give --ray-address the HOST:PORT that "
             "`ray start --head` printed, or leave it out for a local one"
-        ) from late
-    except subprocess.CalledProcessError as error:
-        said = error.stderr.decode(errors="replace").strip().splitlines()[-1:] or ["no reason"]
-        raise ConfigError(f"no Ray cluster to join at {address!r}: {said[0]}") from error
+        )
+    if code:
+        last = said[-1].decode(errors="replace").strip() if said else f"exit code {code}"
+        raise ConfigError(f"no Ray cluster to join at {address!r}: {last}")
 
 
 @contextmanager

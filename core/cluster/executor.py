@@ -77,8 +77,12 @@ class RayExecutor:
         self._false_starts = 0
         self._inhabited = time.monotonic()
         self._seats = [self._seat() for _ in range(workers)]
-        while not any(seat.there for seat in self._seats):
-            self._hear(1.0, _nobody_reports, _nobody_ends)
+        try:
+            while not any(seat.there for seat in self._seats):
+                self._hear(1.0, _nobody_reports, _nobody_ends)
+        except BaseException:
+            self.close()
+            raise
 
     def _seat(self) -> Seat:
         gpus = 0 if self._place.device == "cpu" else 1

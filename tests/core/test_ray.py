@@ -17,10 +17,11 @@ import pytest
 
 from automl.core.cluster import connection
 from automl.core.entrants import Job
-from automl.core.errors import ConfigError, MissingExtra
+from automl.core.errors import ConfigError, MissingExtra, StudyError
 from automl.core.observer import Silent
 from automl.core.search import search
 from automl.core.study import Budget, SearchSettings
+from automl.dataset_db import query
 from automl.dataset_db.store import Store
 
 pytestmark = pytest.mark.timeout(300)
@@ -188,6 +189,7 @@ def test_an_address_that_does_not_answer_is_one_sentence_within_ten_seconds(
     [
         ("ray://head:10001", "run the search on a machine of the cluster"),
         ("nowhere", "no Ray cluster to join at 'nowhere': ValueError"),
+        ("127.0.0.1:1", "no Ray cluster answers at '127.0.0.1:1'"),
     ],
 )
 def test_an_address_that_cannot_be_is_refused(address, said) -> None:
@@ -207,6 +209,21 @@ def test_an_address_that_cannot_be_is_refused(address, said) -> None:
 def test_settings_that_cannot_be_are_refused(nodes, given, said) -> None:
     with pytest.raises(ConfigError, match=said):
         connection.join(SearchSettings(**{**RAY, **given}))
+
+
+@pytest.mark.slow
+def test_a_cluster_without_room_ends_the_search_and_nothing_is_left(
+    nodes, plugin, recorder, monkeypatch
+) -> None:
+    from automl.core.cluster import executor
+
+    monkeypatch.setattr(executor, "EMPTY_SECONDS", 1.0)
+    job = Job((plugin,), Budget(trials=1), settings=SearchSettings(**{**RAY, "threads": 64}))
+    with pytest.raises(StudyError, match="no room for a worker with 64 CPUs for 1 seconds; it has"):
+        search(job, recorder)
+    (study,) = query.studies()
+    assert study["state"] == "failed"
+    assert not any(path.is_file() for path in recorder.artifacts.rglob("*"))
 
 
 def test_without_ray_the_extra_is_named(monkeypatch) -> None:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from sqlalchemy import update
 
 from automl.core.entrants import Job
 from automl.core.errors import (
@@ -23,6 +24,8 @@ from automl.core.observer import Silent
 from automl.core.record import Recorder, TrialStart
 from automl.core.search import ListJob, resume, run_list, search
 from automl.core.study import Budget, SearchSettings
+from automl.dataset_db.owner import owner_of
+from automl.dataset_db.schema import STUDY
 
 INLINE = SearchSettings(executor="inline", sampler="random", pruner="none")
 TWO = SearchSettings(workers=2, sampler="random", pruner="none")
@@ -449,6 +452,23 @@ def test_a_fork_leaves_out_what_the_changed_space_refuses(make_plugin, recorder)
     touched(plugin, "0, 1)", "0, 0.5)")
     fork = resume(first.study, recorder, trials=12, accept_changes=True)
     assert all(trial.start.config["x"] <= 0.5 for trial in recorder.past(fork.study))
+
+
+def test_a_study_that_a_living_process_runs_is_neither_resumed_nor_forked(
+    make_plugin, recorder
+) -> None:
+    plugin = make_plugin()
+    study = search(Job((plugin,), Budget(trials=2), settings=INLINE), recorder).study
+    touched(plugin, "import torch\n", "import torch  # touched\n")
+    with subprocess.Popen(["sleep", "60"]) as driver:
+        with recorder.engine.begin() as connection:
+            connection.execute(update(STUDY).values(owner=owner_of(driver.pid)))
+        for accept_changes in (False, True):
+            with pytest.raises(StudyError, match=f"is being run by process {driver.pid} on this"):
+                resume(study, recorder, trials=4, accept_changes=accept_changes)
+        driver.kill()
+    fork = resume(study, recorder, trials=4, accept_changes=True)
+    assert (fork.study, fork.complete) == (study + 1, 2)  # its driver is gone
 
 
 def test_a_claim_is_checked_anew_with_other_code_not_forked(make_plugin, recorder) -> None:

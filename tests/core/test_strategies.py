@@ -1,6 +1,10 @@
 """Samplers and pruners: what they propose, whom they stop, and that a resume goes on alike."""
 
+import os
+import signal
+from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -12,6 +16,7 @@ from automl.core.errors import ConfigError
 from automl.core.objectives import ranks
 from automl.core.observer import Silent
 from automl.core.pruning import Rungs, power_law
+from automl.core.record import TrialStart
 from automl.core.search import resume, search
 from automl.core.study import Budget, SearchSettings
 
@@ -157,6 +162,67 @@ def test_a_paused_trial_is_paused_after_a_resume(make_plugin, recorder, tmp_path
     assert result.complete >= 1
     done = (tmp_path / "steps").read_text().splitlines()
     assert len(done) - len(set(done)) <= 1  # the one that the clock interrupted
+
+
+TWENTY_STEPS = """
+kept = run.restore() or {{"step": 0}}
+for step in range(kept["step"] + 1, 21):
+    run.report(step, {{"accuracy": {value}, "nll": 1.0}}, state=lambda: {{"step": step}})
+"""
+
+
+def three_rungs(make_plugin, value: str) -> str:
+    """A plugin of 20 steps, of which the first, third and ninth tenth may be rungs."""
+    fit = TWENTY_STEPS.format(value=value)
+    plugin = make_plugin(fit=fit, space=PLANE.replace("2, 9", "9, 40"))
+    code = Path(plugin) / "plugin.py"
+    code.write_text(code.read_text().replace("setting(3", "setting(20"))
+    return plugin
+
+
+@pytest.mark.parametrize("sampler", ["gp", "cmaes"])
+def test_a_sampler_learns_from_paused_trials_before_any_is_complete(
+    make_plugin, recorder, sampler
+) -> None:
+    plugin = three_rungs(make_plugin, "config.x * step")
+    settings = replace(INLINE, sampler=sampler, pruner="asha", warmup=0.1)
+    study = search(Job((plugin,), Budget(trials=26), settings=settings), recorder).study
+    found = [trial.start.params["x"] for trial in recorder.past(study)]
+    assert sum(found[-8:]) / 8 > 0.65  # at random it is 0.5
+
+
+class CtrlC(Listener):
+    """Presses Ctrl-C as a trial begins, once; counts how often each trial was handed out."""
+
+    def __init__(self, at: int | None) -> None:
+        super().__init__()
+        self.at, self.starts = at, Counter[int]()
+
+    def trial_started(self, trial: TrialStart) -> None:
+        self.starts[trial.number] += 1
+        if trial.number == self.at:
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "gp", "cmaes"])
+def test_what_a_promoted_trial_came_to_is_told_to_the_sampler(
+    make_plugin, recorder, sampler
+) -> None:
+    # what is good early is bad in the end
+    plugin = three_rungs(make_plugin, "config.x + (1 - 2 * config.x) * step / 20")
+    settings = replace(INLINE, sampler=sampler, pruner="asha", warmup=0.1)
+    job = Job((plugin,), Budget(trials=30), settings=settings)
+    watched = CtrlC(None)
+    whole = search(job, recorder, watched)
+    past = recorder.past(whole.study)
+    promoted = [n for n, times in watched.starts.items() if times > 1]
+    assert any(past[number].state == "complete" for number in promoted)
+    part = search(job, recorder, CtrlC(22))
+    assert part.state == "interrupted"
+    assert resume(part.study, recorder).state == "complete"
+    again = recorder.past(part.study)
+    assert [trial.start.params for trial in again] == [trial.start.params for trial in past]
+    assert [(t.state, t.value) for t in again] == [(t.state, t.value) for t in past]
 
 
 def test_a_trial_that_fails_while_it_is_paused_is_not_run_again(make_plugin, recorder) -> None:

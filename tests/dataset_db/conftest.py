@@ -1,15 +1,8 @@
-"""A private PostgreSQL server, and every test of a database on both engines."""
+"""Every test of a database on both engines."""
 
 from __future__ import annotations
 
 import copy
-import os
-import shutil
-import signal
-import socket
-import subprocess
-import tempfile
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -41,76 +34,6 @@ SPEC = StudySpec(
     timeout=None,
     seed=7,
 )
-
-
-def postgres_binaries() -> Path:
-    """The folder of initdb and pg_ctl, the newest version first."""
-    installed = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), reverse=True)
-    found = str(installed[0]) if installed else shutil.which("initdb")
-    if found is None:
-        pytest.fail(
-            "PostgreSQL's initdb was not found: install postgresql, or set AUTOML_TEST_POSTGRES=0 "
-            "to test on SQLite only"
-        )
-    return Path(found).parent
-
-
-def free_port() -> int:
-    """A port that nobody listens on just now."""
-    with socket.socket() as some:
-        some.bind(("127.0.0.1", 0))
-        return int(some.getsockname()[1])
-
-
-@pytest.fixture(scope="session")
-def postgres_server() -> Iterator[str]:
-    """The URL of a server of our own; it refuses to run as root, so it does as ``postgres``."""
-    if os.environ.get("AUTOML_TEST_POSTGRES") == "0":
-        pytest.skip("AUTOML_TEST_POSTGRES=0")
-    binaries, port = postgres_binaries(), free_port()
-    user: dict[str, Any] = {"user": "postgres"} if os.getuid() == 0 else {}
-    folder = Path(tempfile.mkdtemp(prefix="automl-pg-"))
-    if user:
-        shutil.chown(folder, "postgres")
-    data, log = folder / "data", folder / "log"
-    run = {"check": True, "capture_output": True, "cwd": folder, **user}
-    initdb = [binaries / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "-N"]
-    subprocess.run(initdb, **run)
-    options = f"-p {port} -k {folder} -h 127.0.0.1 -c fsync=off -c max_connections=60"
-    server = subprocess.Popen(
-        [binaries / "postgres", "-D", data, *options.split()],
-        stdout=subprocess.DEVNULL,
-        stderr=log.open("w"),
-        cwd=folder,
-        **user,
-    )
-    try:
-        ready = [binaries / "pg_isready", "-h", "127.0.0.1", "-p", str(port), "-q"]
-        for _ in range(300):
-            if subprocess.run(ready, check=False).returncode == 0:
-                break
-            assert server.poll() is None, log.read_text()
-            time.sleep(0.1)
-        else:
-            pytest.fail(f"PostgreSQL did not start: {log.read_text()}")
-        yield f"postgresql://postgres@127.0.0.1:{port}"
-    finally:
-        server.send_signal(signal.SIGINT)  # "fast": connections are dropped
-        server.wait(timeout=30)
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-@pytest.fixture
-def postgres(postgres_server: str) -> Iterator[str]:
-    """The URL of an empty PostgreSQL database."""
-    import psycopg
-
-    name = f"test_{time.monotonic_ns()}"
-    with psycopg.connect(f"{postgres_server}/postgres", autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
-    yield f"{postgres_server}/{name}"
-    with psycopg.connect(f"{postgres_server}/postgres", autocommit=True) as connection:
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -61,18 +61,14 @@ def filled(db: str, make_store: Callable[[], Store], spec, start, run_trial, stu
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def target(request: pytest.FixtureRequest, tmp_path: Path, postgres_server: str) -> Any:
+def target(request: pytest.FixtureRequest, tmp_path: Path, postgres_server: Any) -> Any:
     """Another empty place."""
     if request.param == "sqlite":
         yield str(tmp_path / "target.db")
         return
-    import psycopg
-
-    with psycopg.connect(f"{postgres_server}/postgres", autocommit=True) as connection:
-        connection.execute("CREATE DATABASE target")
-    yield f"{postgres_server}/target"
-    with psycopg.connect(f"{postgres_server}/postgres", autocommit=True) as connection:
-        connection.execute("DROP DATABASE target WITH (FORCE)")
+    url = postgres_server.create()
+    yield url
+    postgres_server.drop(url)
 
 
 def rows(db: str) -> dict[str, set[int]]:

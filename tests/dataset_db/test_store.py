@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import func, select
 
-from automl.core.errors import DatabaseError, StudyError, UnknownName
+from automl.core.errors import DatabaseAway, DatabaseError, StudyError, UnknownName
 from automl.core.record import (
     FINISHED,
     BarResult,
@@ -339,6 +340,36 @@ def test_a_flush_that_must_wait_too_long_keeps_everything_for_the_next(
     run_trial(store, study, 1, 0.75)
     assert [trial.value for trial in store.past(study)] == [0.25, 0.75]
     assert summary(db, study)["n_complete"] == 2
+
+
+def test_what_was_committed_unheard_is_not_counted_twice(
+    make_store, db, spec, run_trial, start, monkeypatch
+) -> None:
+    """A server that goes down between a commit and its answer."""
+    store = make_store()
+    study = store.create_study(spec)
+    run_trial(store, study, 0, 0.25)
+    store.start_trial(study, start(1))
+    store.flush()
+    run_trial(store, study, 2, 0.5, evaluations=(Evaluation("a", "test", {"accuracy": 1.0}),))
+    store.report(study, 1, 1, "valid", {"accuracy": 0.75, "nll": 0.25})
+    store.finish_trial(study, TrialEnd(1, "complete", 0.75, {"accuracy": 0.75, "nll": 0.25}, 1))
+    heard, writes = iter([False, True]), store._writing
+
+    @contextmanager
+    def unheard() -> Iterator[Any]:
+        with writes() as connection:
+            yield connection
+        if not next(heard):
+            raise DatabaseAway("server closed the connection unexpectedly")
+
+    monkeypatch.setattr(store, "_writing", unheard)
+    store.flush()
+    assert [trial.value for trial in store.past(study)] == [0.25, 0.75, 0.5]
+    assert [len(trial.evaluations) for trial in store.past(study)] == [0, 0, 1]
+    told = summary(db, study)
+    assert (told["n_complete"], told["best_number"], told["best_value"]) == (3, 1, 0.75)
+    assert next(heard, None) is None
 
 
 @pytest.mark.parametrize("step", ["write_scores", "write_evaluations", "write_summaries"])

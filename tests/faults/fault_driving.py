@@ -1,4 +1,4 @@
-"""A driver in a process of its own, forked from one that has imported torch already.
+"""A driver in a process of its own, forked from one that has imported torch already, and its study.
 
 200 kills are 200 starts of a driver and more of its workers. Importing torch costs seconds, a fork
 milliseconds. Everything else is as in a search: the driver, the executor, the pipes, the worker's
@@ -11,7 +11,8 @@ import os
 import resource
 import signal
 import subprocess
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.process import BaseProcess
@@ -20,8 +21,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import psutil
+from sqlalchemy import Connection, inspect, text
 
-HEAVY = ["automl.core.search", "automl.dataset_db.store", "automl.core.worker"]
+from automl.dataset_db.engine import database_url, reader
+
+HEAVY = ["automl.core.search", "automl.dataset_db.store", "automl.core.worker", "psycopg"]
 NAME = "faults"
 
 
@@ -30,11 +34,12 @@ class Place:
     """Where a study under attack lives, and what it is."""
 
     plugin: str
-    db: Path
+    db: str  # a file, or the URL of a PostgreSQL database
     artifacts: Path
     trials: int
     sampler: str = "tpe"
     file_limit: int = 0  # bytes that a file may have, as on a full disk; 0: any
+    busy: float = 30.0  # seconds that an absent server is waited for
 
 
 class Forked:
@@ -99,7 +104,7 @@ def drive(place: Place) -> None:
     torch.set_num_threads(1)
     if place.file_limit:
         resource.setrlimit(resource.RLIMIT_FSIZE, (place.file_limit, place.file_limit))
-    with Store(place.db, artifacts=place.artifacts) as store:
+    with Store(place.db, artifacts=place.artifacts, busy=place.busy) as store:
         study = store.find_study(NAME)
         if study is not None:
             resume(study, store)
@@ -109,6 +114,25 @@ def drive(place: Place) -> None:
         )
         job = Job((place.plugin,), Budget(trials=place.trials), settings=settings, name=NAME)
         search(job, store)
+
+
+@contextmanager
+def looking(db: str) -> Iterator[Connection | None]:
+    """One state of a study's database, beside its driver; ``None`` as long as there are no trials.
+
+    PostgreSQL checks its files by itself; of SQLite's that is done here.
+    """
+    if "://" not in db and not Path(db).exists():
+        yield None
+        return
+    with reader(database_url(db)).connect() as connection:
+        if not inspect(connection).has_table("trial"):
+            yield None
+            return
+        if "://" not in db:
+            assert connection.execute(text("PRAGMA foreign_key_check")).all() == []
+            assert connection.execute(text("PRAGMA integrity_check")).scalars().all() == ["ok"]
+        yield connection
 
 
 def workers_of(process: BaseProcess) -> list[psutil.Process]:

@@ -1,7 +1,7 @@
 """kill -9 and Ctrl-C at random moments: nothing finished is lost or run twice, budgets are exact.
 
-AUTOML_KILLS says how many (20 by default, `make faults` does 200, and half as many Ctrl-C),
-AUTOML_KILLS_SEED which.
+On SQLite and on PostgreSQL. AUTOML_KILLS says how many on each (10 by default, `make faults` does
+200, and half as many Ctrl-C), AUTOML_KILLS_SEED which.
 """
 
 from __future__ import annotations
@@ -10,19 +10,20 @@ import hashlib
 import os
 import random
 import signal
-import sqlite3
 import time
 from collections import Counter
-from contextlib import closing, suppress
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
+from sqlalchemy import Connection, text
 
-KILLS = int(os.environ.get("AUTOML_KILLS", "20"))
+KILLS = int(os.environ.get("AUTOML_KILLS", "10"))
 INTERRUPTS = max(1, KILLS // 2)
 SEED = int(os.environ.get("AUTOML_KILLS_SEED", "0"))
 TRIALS = 60
@@ -31,6 +32,11 @@ ORPHAN_SECONDS = 5.0
 FINISHED = ("complete", "pruned", "failed")
 TRIAL = "SELECT * FROM trial WHERE state IN ('complete', 'pruned', 'failed') ORDER BY id"
 SCORE = "SELECT trial_id, split, step, metric, value FROM score"
+SESSIONS = (
+    "SELECT count(*) FROM pg_stat_activity "
+    "WHERE datname = current_database() AND pid <> pg_backend_pid() "
+    "AND backend_type = 'client backend'"
+)
 
 
 @dataclass
@@ -46,20 +52,16 @@ class Watched:
 
     def look(self) -> None:
         """Read what is finished, and hold it against what was seen before."""
-        if not self.place.db.exists():
-            return
-        with closing(sqlite3.connect(f"file:{self.place.db}?mode=ro", uri=True)) as db:
-            db.row_factory = sqlite3.Row
-            db.execute("BEGIN")
-            if not db.execute("SELECT 1 FROM sqlite_master WHERE name='trial'").fetchone():
+        from fault_driving import looking
+
+        with looking(self.place.db) as db:
+            if db is None:
                 return
-            trials = {row["number"]: dict(row) for row in db.execute(TRIAL)}
+            trials = {row["number"]: dict(row) for row in db.execute(text(TRIAL)).mappings()}
             scores: dict[int, list[tuple[Any, ...]]] = {row["id"]: [] for row in trials.values()}
-            for trial, *score in db.execute(SCORE):
+            for trial, *score in db.execute(text(SCORE)):
                 if trial in scores:
                     scores[trial].append(tuple(score))
-            assert db.execute("PRAGMA foreign_key_check").fetchall() == []
-            assert [row[0] for row in db.execute("PRAGMA integrity_check")] == ["ok"]
             check_summary(db, trials)
         for row in trials.values():
             del row["macs"]  # counted for the winner, at the very end
@@ -79,6 +81,8 @@ class Watched:
 
     def check_end(self, worker_kills: int) -> None:
         """The laws of a study whose budget is spent."""
+        from fault_driving import looking
+
         self.look()
         states = Counter(row["state"] for row in self.trials.values())
         assert sorted(self.trials) == list(range(self.place.trials))
@@ -91,9 +95,11 @@ class Watched:
             assert len(steps) == len(set(steps)) <= 10
             assert {("valid", 5, "accuracy"), ("valid", 5, "nll")} <= set(steps)
         assert all(self.ends[number] >= 1 for number in complete)
-        with closing(sqlite3.connect(self.place.db)) as db:
-            state = db.execute("SELECT state, owner FROM study").fetchall()
-            files = db.execute("SELECT path, sha256 FROM artifact WHERE kind='weights'").fetchall()
+        with looking(self.place.db) as db:
+            assert db is not None
+            state = db.execute(text("SELECT state, owner FROM study")).all()
+            weights = text("SELECT path, sha256 FROM artifact WHERE kind='weights'")
+            files = db.execute(weights).all()
         assert state == [("complete", "")]
         assert len(files) == len(complete)
         for path, digest in files:
@@ -109,11 +115,21 @@ class Watched:
             assert time.monotonic() < deadline, f"workers {alive} outlived their driver"
             time.sleep(0.05)
         self.pids.clear()
+        while "://" in self.place.db and (left := self.sessions()):
+            assert time.monotonic() < deadline, f"{left} of PostgreSQL's outlived their driver"
+            time.sleep(0.05)
+
+    def sessions(self) -> int:
+        """How many of PostgreSQL's processes serve somebody else in this database."""
+        from fault_driving import looking
+
+        with looking(self.place.db) as db:
+            return 0 if db is None else int(db.execute(text(SESSIONS)).scalar_one())
 
 
-def check_summary(db: sqlite3.Connection, trials: dict[int, dict[str, Any]]) -> None:
+def check_summary(db: Connection, trials: dict[int, dict[str, Any]]) -> None:
     """The study's own row agrees with its trials."""
-    study = db.execute("SELECT * FROM study").fetchone()
+    study = db.execute(text("SELECT * FROM study")).mappings().one_or_none()
     if study is None:
         return
     states = Counter(row["state"] for row in trials.values())
@@ -130,37 +146,41 @@ def is_alive(pid: int) -> bool:
     return False
 
 
-@pytest.fixture
-def watched(short_trials: str, fits: Path, tmp_path: Path) -> Watched:
+@pytest.fixture(params=["sqlite", "postgresql"])
+def fresh(
+    request: pytest.FixtureRequest, short_trials: str, fits: Path, tmp_path: Path
+) -> Iterator[Callable[[str], Watched]]:
+    """Makes the next study with a sampler: the same plugin, another database."""
     from fault_driving import Place
 
-    return Watched(Place(short_trials, tmp_path / "killed.db", tmp_path / "kept", TRIALS), fits)
+    made: list[Watched] = []
 
+    def make(sampler: str) -> Watched:
+        folder = tmp_path / f"study-{len(made)}"
+        db = str(folder.with_suffix(".db"))
+        if request.param == "postgresql":
+            db = request.getfixturevalue("postgres_server").create()
+        fits.write_text("")
+        made.append(Watched(Place(short_trials, db, folder, TRIALS, sampler), fits))
+        return made[-1]
 
-def fresh(watched: Watched, round_: int, sampler: str) -> Watched:
-    """The next study: the same plugin, another database."""
-    folder = watched.place.db.parent
-    place = replace(
-        watched.place,
-        db=folder / f"killed-{round_}.db",
-        artifacts=folder / f"kept-{round_}",
-        sampler=sampler,
-    )
-    watched.fits.write_text("")
-    return Watched(place, watched.fits)
+    yield make
+    if request.param == "postgresql":
+        for study in made:
+            request.getfixturevalue("postgres_server").drop(study.place.db)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(60 + 10 * KILLS)
 def test_random_kills_lose_nothing_run_nothing_twice_and_spend_the_budget(
-    watched: Watched, capsys: pytest.CaptureFixture[str]
+    fresh: Callable[[str], Watched], capsys: pytest.CaptureFixture[str]
 ) -> None:
     chance = random.Random(SEED)
     tally: Counter[str] = Counter()
     started = time.monotonic()
     while tally["driver"] + tally["worker"] < KILLS:
         tally["studies"] += 1
-        study = fresh(watched, tally["studies"], chance.choice(["tpe", "random", "qmc"]))
+        study = fresh(chance.choice(["tpe", "random", "qmc"]))
         under_fire(study, chance, tally)
         tally["trials"] += len(study.trials)
         tally["fits that had to end again"] += sum(study.ends.values()) - sum(
@@ -208,7 +228,7 @@ def under_fire(study: Watched, chance: random.Random, tally: Counter[str]) -> No
 @pytest.mark.slow
 @pytest.mark.timeout(60 + 10 * KILLS)
 def test_ctrl_c_at_random_moments_once_or_twice_costs_no_trial(
-    watched: Watched, capsys: pytest.CaptureFixture[str]
+    fresh: Callable[[str], Watched], capsys: pytest.CaptureFixture[str]
 ) -> None:
     from fault_driving import start, workers_of
 
@@ -217,7 +237,7 @@ def test_ctrl_c_at_random_moments_once_or_twice_costs_no_trial(
     started = time.monotonic()
     while tally["once"] + tally["twice"] < INTERRUPTS:
         tally["studies"] += 1
-        study = fresh(watched, tally["studies"], chance.choice(["tpe", "random", "qmc"]))
+        study = fresh(chance.choice(["tpe", "random", "qmc"]))
         process = None
         while process is None or process.exitcode != 0 or not study.is_complete():
             process = start(study.place)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import itertools
-import sqlite3
+import signal
 import time
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
+from sqlalchemy import text
 
 from automl.core.entrants import Job
 from automl.core.search import search
@@ -91,15 +91,15 @@ def wait_for(place: Any, number: int) -> None:
         time.sleep(0.02)
 
 
-def complete(path: Path) -> int:
+def complete(db: str) -> int:
     """How many trials are complete on record."""
-    if not path.exists():
-        return 0
-    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as db:
-        if not db.execute("SELECT 1 FROM sqlite_master WHERE name='trial'").fetchone():
+    from fault_driving import looking
+
+    with looking(db) as connection:
+        if connection is None:
             return 0
-        found = db.execute("SELECT count(*) FROM trial WHERE state='complete'").fetchone()
-        return int(found[0])
+        counted = text("SELECT count(*) FROM trial WHERE state='complete'")
+        return int(connection.execute(counted).scalar_one())
 
 
 @pytest.mark.slow
@@ -108,13 +108,13 @@ def test_a_disk_that_fills_up_ends_the_search_and_a_resume_completes_it(
 ) -> None:
     from fault_driving import Place, start
 
-    place = Place(short_trials, tmp_path / "full.db", tmp_path / "kept", 30, "random")
+    place = Place(short_trials, str(tmp_path / "full.db"), tmp_path / "kept", 30, "random")
     first = start(place)
     wait_for(place, 3)
     first.kill()
     first.join()
     before = complete(place.db)
-    size = place.db.stat().st_size
+    size = Path(place.db).stat().st_size
     crowded = start(replace(place, file_limit=size + 4096))
     crowded.join(60)
     assert crowded.exitcode == 1
@@ -122,6 +122,62 @@ def test_a_disk_that_fills_up_ends_the_search_and_a_resume_completes_it(
     last = start(place)
     last.join(60)
     assert (last.exitcode, complete(place.db)) == (0, 30)
+
+
+@pytest.mark.slow
+def test_a_server_that_is_started_anew_costs_time_and_nothing_else(
+    short_trials: str, fits: Path, tmp_path: Path, postgres_server: Any, postgres: str
+) -> None:
+    from fault_driving import Place, start
+
+    place = Place(short_trials, postgres, tmp_path / "kept", 30, "random")
+    driver = start(place)
+    for done, how in ((3, signal.SIGINT), (12, signal.SIGQUIT)):  # stopped, then crashed
+        wait_for(place, done)
+        postgres_server.stop(how)
+        time.sleep(0.7)
+        postgres_server.start()
+    driver.join(60)
+    assert (driver.exitcode, complete(postgres)) == (0, 30)
+    seeds = check_whole(postgres, fits)
+    assert len(seeds) == 30  # nothing was done twice
+
+
+@pytest.mark.slow
+def test_a_server_that_stays_away_ends_the_search_and_a_resume_completes_it(
+    short_trials: str, fits: Path, tmp_path: Path, postgres_server: Any, postgres: str
+) -> None:
+    from fault_driving import Place, start
+
+    place = Place(short_trials, postgres, tmp_path / "kept", 30, "random", busy=0.5)
+    first = start(place)
+    wait_for(place, 3)
+    postgres_server.stop(signal.SIGQUIT)
+    first.join(60)
+    postgres_server.start()
+    assert first.exitcode == 1
+    assert 3 <= complete(postgres) < 30
+    last = start(place)
+    last.join(60)
+    assert (last.exitcode, complete(postgres)) == (0, 30)
+    seeds = check_whole(postgres, fits)
+    assert len(seeds) <= 30 + 2  # of each worker the one that ended and could not be recorded
+
+
+def check_whole(db: str, fits: Path) -> list[str]:
+    """All trials are there with their last reports; the seeds of the fits that ended."""
+    from fault_driving import looking
+
+    with looking(db) as connection:
+        assert connection is not None
+        told = connection.execute(text("SELECT state, n_complete, n_failed FROM study")).one()
+        last = text("SELECT trial_id, metric FROM score WHERE split = 'valid' AND step = 5")
+        scores = connection.execute(last).all()
+    assert told == ("complete", 30, 0)
+    assert len(scores) == len(set(scores)) == 30 * 2
+    seeds = [line.split()[0] for line in fits.read_text().splitlines()]
+    assert len(set(seeds)) == 30
+    return seeds
 
 
 CHECKPOINTED = """
@@ -135,7 +191,7 @@ for step in range(1, 1000):
 def test_checkpoints_outlive_a_driver_that_was_killed(make_plugin, tmp_path: Path) -> None:
     from fault_driving import Place, start, workers_of
 
-    place = Place(make_plugin(fit=CHECKPOINTED), tmp_path / "gone.db", tmp_path / "kept", 2)
+    place = Place(make_plugin(fit=CHECKPOINTED), str(tmp_path / "gone.db"), tmp_path / "kept", 2)
     driver = start(place)
     deadline = time.monotonic() + 60
     while len(kept := list(place.artifacts.glob("*/trial-*.checkpoint.safetensors"))) < 2:

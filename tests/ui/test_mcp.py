@@ -135,6 +135,7 @@ def test_what_is_wrong_is_told_in_a_sentence(ask, tool: str, arguments, said: st
         ({"plugin": "./mine"}, "there is no installed plugin './mine'"),
         ({"plugin": "selu", "trials": 1000}, "at most 50 trials"),
         ({"plugin": "selu", "seconds": float(10**9)}, "at most 50 trials and 1800"),
+        ({"plugin": "selu", "warm_trials": 2}, "warm_trials=2 needs a warm start"),
     ],
 )
 def test_searches_are_small_and_of_installed_plugins(ask, arguments, said: str) -> None:
@@ -145,16 +146,26 @@ def test_searches_are_small_and_of_installed_plugins(ask, arguments, said: str) 
     assert result.is_error and said in result.content[0].text
 
 
+async def ended(client: Client) -> Any:
+    """The result of the search that runs."""
+    deadline = time.monotonic() + 200
+    while (found := await answer(client, "search_result"))["state"] == "running":
+        assert time.monotonic() < deadline
+        await asyncio.sleep(1)
+    return found
+
+
 @pytest.mark.slow
 def test_a_search_is_started_and_recorded(ask) -> None:
     async def talk(client: Client) -> Any:
-        await answer(client, "start_search", plugin="ntk_svm", trials=1, seconds=120)
+        await answer(client, "start_search", plugin="selu", warm_start="99")
+        failed = await ended(client)
+        assert failed["state"] == "failed" and "there is no search or import 99" in str(failed)
+        job = {"plugin": "ntk_svm", "dataset": "spirals:train_size=200", "warm_start": "auto"}
+        await answer(client, "start_search", trials=1, seconds=120, **job)
         second = await client.call_tool("start_search", {"plugin": "selu"})
         assert second.is_error and "a search is running" in second.content[0].text
-        deadline = time.monotonic() + 200
-        while (found := await answer(client, "search_result"))["state"] == "running":
-            assert time.monotonic() < deadline
-            await asyncio.sleep(1)
+        found = await ended(client)
         studies = (await answer(client, "studies"))["studies"]
         assert studies[0]["id"] == found["study"]
         return found

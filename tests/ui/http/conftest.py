@@ -22,10 +22,9 @@ from automl.ui.http.address import listen
 from automl.ui.http.app import create_app
 from automl.ui.http.server import uvicorn_of
 from automl.ui.http.settings import Limits, Served
-from tests.dataset_db.conftest import SPEC, postgres_server
+from tests.dataset_db.conftest import SPEC
 from tests.dataset_db.test_lemur import published, wheel
 
-__all__ = ["postgres_server"]  # a fixture
 TOKEN = "a-token-of-some-length"
 WEIGHTS = b"weights" * 1000
 
@@ -104,12 +103,7 @@ def filled(
     folder = tmp_path_factory.mktemp("served")
     db = str(folder / "models.db")
     if request.param == "postgresql":
-        import psycopg
-
-        server = request.getfixturevalue("postgres_server")
-        db = f"{server}/served_{time.monotonic_ns()}"
-        with psycopg.connect(f"{server}/postgres", autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE {db.rpartition('/')[2]}")
+        db = request.getfixturevalue("postgres_server").create()
     return db, folder / "artifacts", *fill(db, folder / "artifacts", folder)
 
 
