@@ -31,6 +31,7 @@ MOST_LINES = 300
 LEVELS = 12  # colours of the lines: a trace each, as hundreds of them draw slowly
 ROW = 62  # pixels between two axes
 MOST_TICKS = 5
+ABSENT = 0.15  # share of an axis between absent values and the least number
 
 
 @dataclass(frozen=True)
@@ -105,16 +106,22 @@ def scale(figure: go.Figure, of: Axis, height: float) -> None:
 
 
 def axis(label: str, values: Sequence[Any]) -> Axis:
-    """Numbers by size, or by their logarithms; names evenly, absent values first."""
+    """Numbers by size, or by their logarithms; names evenly; absent values first."""
     texts = [plain(shown(value)) for value in values]
-    if are_numbers(values):
-        wide = is_wide(values)
-        sizes = [math.log10(value) if wide else float(value) for value in values]
+    present = [value for value in values if value is not None]
+    if are_numbers(present):
+        wide = is_wide(present)
+        sizes = [math.log10(value) if wide else float(value) for value in present]
         low, width = min(sizes), max(sizes) - min(sizes)
-        middle = low + width / 2
-        ends = [(0.0, low), (0.5, middle), (1.0, low + width)]
-        ticks = [(place, f"{10**size if wide else size:.3g}") for place, size in ends]
-        return Axis(label, [(size - low) / width for size in sizes], texts, ticks)
+        first = ABSENT if len(present) < len(values) else 0.0
+        shares = iter((size - low) / width for size in sizes)
+        places = [0.0 if v is None else first + (1 - first) * next(shares) for v in values]
+        ticks = [(0.0, shown(None))] if first else []
+        for share in (0.0, 0.5, 1.0):
+            size = low + share * width
+            text = f"{10**size if wide else size:.3g}"
+            ticks.append((first + (1 - first) * share, text))
+        return Axis(label, places, texts, ticks)
     known = sorted(set(texts), key=lambda text: (text != "–", number_or_text(text)))
     even = [place / max(1, len(known) - 1) for place in range(len(known))]
     marked = thinned(range(len(known) - 1), MOST_TICKS - 1)

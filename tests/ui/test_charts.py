@@ -110,3 +110,10 @@ def test_a_trial_is_a_line_through_its_settings_to_the_objective() -> None:
     assert texts[:4] == ["<b>lr</b>", "1e-08", "0.0001", "1"]
     assert "<b>&lt;b&gt;act&lt;/b&gt;</b>" in texts
     assert texts[-4:] == ["<b>error [share]</b>", "0", "0.5", "1"]
+
+
+def test_absent_values_lie_before_the_numbers() -> None:
+    axis = coordinates.axis("x", [None, *(float(n) for n in range(8))])
+    assert axis.places[:2] == [0, coordinates.ABSENT]
+    assert axis.places[-1] == 1
+    assert [text for _, text in axis.ticks] == ["–", "0", "3.5", "7"]
