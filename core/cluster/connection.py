@@ -28,8 +28,10 @@ NOBODY = 3  # the exit code of a probe that found no one at the address
 # address; with a token it serves nobody without.
 ALONE = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_AUTH_MODE": "token"}
 GREETING_SECONDS = 3.0  # that a machine has to answer at all
-# Ray waits where nobody is. Whatever speaks its protocol, HTTP/2, answers these first words.
-GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))
+# Ray waits where nobody is. Whatever speaks its protocol, HTTP/2, answers these first words, a
+# frame of kind SETTINGS included, with such a frame at once; its fourth byte is the kind.
+SETTINGS = 4
+GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, SETTINGS, 0, 0, 0, 0, 0))
 PROBE = f"""
 import os, socket, sys
 host, _, port = sys.argv[1].rpartition(":")
@@ -37,8 +39,9 @@ if port.isdecimal():
     try:
         with socket.create_connection((host.strip("[]"), int(port)), {GREETING_SECONDS}) as there:
             there.sendall({GREETING!r})
-            if os.environ.get("RAY_USE_TLS", "0") == "0" and not there.recv(1):
-                raise OSError("it hung up")
+            encrypted = os.environ.get("RAY_USE_TLS", "0") != "0"
+            if not encrypted and there.recv(9)[3:4] != bytes(({SETTINGS},)):
+                raise OSError("it is no Ray cluster")
     except OSError:
         sys.exit({NOBODY})
 import ray

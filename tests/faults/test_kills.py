@@ -1,6 +1,6 @@
 """kill -9 and Ctrl-C at random moments: nothing finished is lost or run twice, budgets are exact.
 
-On SQLite and on PostgreSQL. AUTOML_KILLS says how many on each (10 by default, `make faults` does
+On SQLite and on PostgreSQL. AUTOML_KILLS says how many on each (8 by default, `make faults` does
 200, and half as many Ctrl-C), AUTOML_KILLS_SEED which.
 """
 
@@ -23,10 +23,10 @@ import psutil
 import pytest
 from sqlalchemy import Connection, text
 
-KILLS = int(os.environ.get("AUTOML_KILLS", "10"))
+KILLS = int(os.environ.get("AUTOML_KILLS", "8"))
 INTERRUPTS = max(1, KILLS // 2)
 SEED = int(os.environ.get("AUTOML_KILLS_SEED", "0"))
-TRIALS = 60
+TRIALS = 40
 LONGEST_LEG = 1.2  # seconds from a driver's start to the shot
 ORPHAN_SECONDS = 5.0
 FINISHED = ("complete", "pruned", "failed")
