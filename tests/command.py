@@ -44,6 +44,6 @@ def automl_process(*arguments: str, code: int = 0, **environment: str) -> str:
 
 
 def said(status: int, code: int, out: str, err: str) -> str:
-    """Its output if it went well, what it told the user where not; if it ended as it must."""
+    """What it printed; if it refused or printed nothing, what it told the user."""
     assert status == code, out + err
-    return {0: out, 1: out + err}.get(code, err)
+    return err if code == 2 or not out.strip() else out

@@ -12,7 +12,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from automl.core.errors import ConfigError
 from automl.ui.browser import Offer, settings
 from automl.ui.gate import Gate
-from tests.ui.test_cli import automl
+from tests.command import automl_process
 
 TOKEN = "0123456789abcdef"
 
@@ -107,6 +107,6 @@ def test_others_are_offered_it_for_a_token_only() -> None:
 
 
 def test_the_command_refuses_to_expose_it_in_one_sentence() -> None:
-    said = automl("ui", "--host", "0.0.0.0", "--no-browser", code=2, AUTOML_TOKEN="")
+    said = automl_process("ui", "--host", "0.0.0.0", "--no-browser", code=2, AUTOML_TOKEN="")
     assert "AUTOML_TOKEN" in said
     assert len(said.splitlines()) == 1

@@ -10,7 +10,7 @@ import pytest
 import automl as face
 from automl.core.errors import ConfigError, StudyError, UnknownName
 from automl.dataset_db import query
-from tests.ui.test_cli import automl
+from tests.command import automl_process
 
 NOISY = """
 for step in range(1, config.n + 1):
@@ -78,12 +78,12 @@ def test_changed_code_is_named_with_the_first_step_that_differs(make_plugin) -> 
     code.write_text(
         code.read_text().replace("config.x * step", "config.x * (1 + (step == 2)) * step")
     )
-    found = json.loads(automl("replay", "1/0", "--json", code=1))
+    found = json.loads(automl_process("replay", "1/0", "--json", code=1))
     assert found["verdict"] == "different"
     assert found["changes"]["code"] == {"changed": ["plugin.py"]}
     assert (found["first"]["step"], found["largest"]["relative"]) == (2, 0.5)
     code.write_text(code.read_text().replace("run.report(step", "1 / (3 - step); run.report(step"))
-    said = automl("replay", "best", code=1)
+    said = automl_process("replay", "best", code=1)
     assert "First difference beyond the tolerance: accuracy at step 2" in said
     assert "Changed code: changed plugin.py." in said
     assert "The replayed fit failed: ZeroDivisionError" in said
@@ -131,6 +131,6 @@ def test_what_cannot_be_replayed_is_one_sentence(make_plugin, tmp_path) -> None:
     with pytest.raises(StudyError, match="cannot be replayed: no dataset named 'spirits'"):
         face.replay("2/0")
     shutil.rmtree(plugin)
-    said = automl("replay", "2/0", code=2)
+    said = automl_process("replay", "2/0", code=2)
     assert "2/0 cannot be replayed: no plugin at" in said
     assert len(said.strip().splitlines()) == 1
