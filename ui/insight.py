@@ -23,7 +23,7 @@ import torch
 from automl.core.data import Dataset, SplitName
 from automl.core.discovery import catalogue
 from automl.core.entrants import resolve
-from automl.core.errors import AutoMLError, DataError, ExportError
+from automl.core.errors import AutoMLError, DataError, ExportError, SandboxError
 from automl.core.own.ingest import PROBLEMS, Ingest, ingest
 from automl.core.plan import SearchPlan
 from automl.core.plugin import Plugin
@@ -240,6 +240,11 @@ def run(task: Row, file: str, inputs: Row) -> Row:
     try:
         with torch.no_grad():
             answered = found.eager()(given)
+    except SandboxError as error:
+        subject.cache_clear()  # what is kept of it does not answer any more
+        raise ExportError(
+            f"the model's code ended in its sandbox ({error}): ask again, another one is started"
+        ) from error
     except (RuntimeError, ValueError, IndexError) as error:
         raise ExportError(f"the model does not take this input: {error}") from error
     return {"outputs": {name: plain(value) for name, value in answered.items()}}

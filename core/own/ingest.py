@@ -267,6 +267,8 @@ def arrays_as_raw(path: Path, x: Array, y: Array, options: Ingest) -> Raw:
         )
     if not np.issubdtype(x.dtype, np.number) and x.dtype != bool:
         raise DataError(f"{path}: inputs of type {x.dtype} must be numbers")
+    if x.dtype != np.uint8 or x.ndim == 2:  # but for images, a number takes four bytes from here on
+        memory.check_fits(path, 4 * x.size)
     cells = pd.Series(y.reshape(-1))
     told = [f"{len(x)} examples of shape {x.shape[1:]}"]
     if x.ndim == 2:
@@ -276,7 +278,7 @@ def arrays_as_raw(path: Path, x: Array, y: Array, options: Ingest) -> Raw:
         inputs = x.astype(np.float32)
         inputs[~np.isfinite(inputs)] = np.nan
         return Raw(problem, inputs, answers, columns, told)
-    if not np.isfinite(x.astype(np.float64)).all():
+    if not np.isfinite(x).all():
         raise DataError(f"{path}: inputs contain NaN or infinity: only tables may")
     answers = tables.texts(cells).to_numpy(dtype=str)
     if options.problem == "sequence-classification" and x.ndim == 3:

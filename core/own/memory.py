@@ -17,7 +17,7 @@ def free() -> int:
     return int(psutil.virtual_memory().available)
 
 
-def check_fits(path: Path, size: int) -> None:
+def check_fits(path: Path, size: int, copies: int = COPIES) -> None:
     """Refuse a file whose content of ``size`` bytes cannot be worked on in memory.
 
     A few kilobytes can claim to hold terabytes: what is claimed is looked at before it is read.
@@ -25,11 +25,11 @@ def check_fits(path: Path, size: int) -> None:
     Raises:
         DataError: with what it needs and what is free.
     """
-    need, have = COPIES * size, free()
+    need, have = copies * size, free()
     if need > have:
         raise DataError(
             f"{path} takes {size / 1e6:,.0f} MB once it is unpacked and needs {need / 1e6:,.0f} MB "
-            f"of memory, {have / 1e6:,.0f} MB are free: use fewer examples, or smaller types"
+            f"of memory, {have / 1e6:,.0f} MB are free: use fewer examples, or fewer columns"
         )
 
 

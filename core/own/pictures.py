@@ -13,6 +13,9 @@ from automl.core.errors import DataError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 MOST_BYTES = 2_000_000_000  # of all pixels together
+UNREADABLE = (
+    UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError
+)  # fmt: skip
 GREY = ("1", "L", "I", "I;16", "F")
 
 
@@ -82,7 +85,7 @@ def look(files: list[Path]) -> tuple[Counter[tuple[int, int]], bool]:
                 image.load()
                 shapes[image.size] += 1
                 colours |= image.mode not in GREY
-        except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
+        except UNREADABLE as error:
             raise DataError(
                 f"{path} cannot be read as an image ({error}): repair or remove it"
             ) from error

@@ -17,6 +17,7 @@ from automl.core.errors import DataError, did_you_mean
 from automl.core.own import memory
 
 CHUNK = 50_000  # rows read at a time
+CELL = 8  # bytes of a number
 MOSTLY = 0.95  # share of values that must parse as numbers for a column to be one of numbers
 MOST_CATEGORIES = 50  # told apart in one column; rarer ones count as one
 SUFFIXES = (".csv", ".tsv", ".txt", ".parquet", ".pq")
@@ -77,7 +78,7 @@ def read(path: Path, most_rows: int, seed: int) -> tuple[pd.DataFrame, int]:
     kept, total = pd.DataFrame(), 0
     lots = np.empty(0)
     try:
-        for chunk in chunks(path):
+        for chunk in chunks(path, most_rows):
             total += len(chunk)
             kept = pd.concat([kept, chunk], ignore_index=True) if len(kept) else chunk
             lots = np.concatenate([lots, generator.random(len(chunk))])
@@ -98,24 +99,77 @@ def first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
-def chunks(path: Path) -> Iterator[pd.DataFrame]:
-    """The table piece by piece."""
+def chunks(path: Path, most_rows: int) -> Iterator[pd.DataFrame]:
+    """The table piece by piece; ``most_rows`` of it will be kept."""
     if path.suffix.lower() in (".parquet", ".pq"):
-        import pyarrow.parquet
-
-        with pyarrow.parquet.ParquetFile(path) as file:
-            check_header(path, list(file.schema_arrow.names))
-            groups = range(file.metadata.num_row_groups)  # one is unpacked at a time
-            sizes = [file.metadata.row_group(group).total_byte_size for group in groups]
-            memory.check_fits(path, max(sizes, default=0))
-            for batch in file.iter_batches(CHUNK):
-                yield batch.to_pandas()
+        yield from parquet(path, most_rows)
         return
     separator = check_csv(path)
     with pd.read_csv(
         path, sep=separator, dtype="str", chunksize=CHUNK, skipinitialspace=True, engine="c"
     ) as reader:
         yield from reader
+
+
+def parquet(path: Path, most_rows: int) -> Iterator[pd.DataFrame]:
+    """A Parquet file piece by piece, each measured before it is unpacked.
+
+    A few kilobytes can hold billions of equal numbers, or one long text a million times: texts are
+    read as numbers of a dictionary's entries, which costs no more than the file says.
+    """
+    import pyarrow.parquet
+    from pyarrow import types
+
+    with pyarrow.parquet.ParquetFile(path) as file:
+        schema = file.schema_arrow
+    check_header(path, list(schema.names))
+    for column in schema:
+        if types.is_nested(column.type):
+            raise DataError(
+                f"{path}: column {column.name!r} holds {column.type}, but a cell is one number, "
+                "text or date: remove or split it"
+            )
+    words = [column.name for column in schema if is_text(column.type)]
+    with pyarrow.parquet.ParquetFile(path, read_dictionary=words) as file:
+        groups = range(file.metadata.num_row_groups)  # one is unpacked at a time
+        sizes = [file.metadata.row_group(group).total_byte_size for group in groups]
+        memory.check_fits(path, max(sizes, default=0), copies=1)
+        kept = min(file.metadata.num_rows, most_rows)
+        numbers_, texts_, seen = kept * len(schema) * CELL, 0, 0
+        for batch in file.iter_batches(CHUNK):
+            texts_, seen = texts_ + text_bytes(batch), seen + len(batch)
+            memory.check_fits(path, numbers_ + texts_ * min(seen, most_rows) // max(1, seen))
+            columns = [decoded(column) for column in batch.columns]
+            yield pyarrow.RecordBatch.from_arrays(columns, batch.schema.names).to_pandas()
+
+
+def is_text(kind: Any) -> bool:
+    """Whether an Arrow type is one of texts, which may be of any length."""
+    from pyarrow import types
+
+    return any(
+        each(kind)
+        for each in (types.is_string, types.is_large_string, types.is_binary, types.is_large_binary)
+    )
+
+
+def text_bytes(batch: Any) -> int:
+    """What the texts of a batch take once each cell has its own; they lie in dictionaries."""
+    from pyarrow import compute, types
+
+    total = 0
+    for column in batch.columns:
+        if types.is_dictionary(column.type) and is_text(column.type.value_type):
+            lengths = compute.binary_length(column.dictionary)
+            total += compute.sum(compute.take(lengths, column.indices)).as_py() or 0
+    return total
+
+
+def decoded(column: Any) -> Any:
+    """An Arrow array without its dictionary."""
+    from pyarrow import types
+
+    return column.dictionary_decode() if types.is_dictionary(column.type) else column
 
 
 def check_csv(path: Path) -> str:

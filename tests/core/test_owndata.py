@@ -283,13 +283,15 @@ def test_bad_tables_are_one_sentence(tmp_path: Path) -> None:
     assert "none of .csv" in refusal(other, target="y")
 
 
-def test_bad_images_and_arrays_are_one_sentence(tmp_path: Path) -> None:
+def test_bad_images_and_arrays_are_one_sentence(tmp_path: Path, monkeypatch) -> None:
     assert "2 different sizes (8 x 6, 10 x 10): pass --image-size" in refusal(
         images(tmp_path / "sizes", ((8, 6), (10, 10)))
     )
     broken = images(tmp_path / "broken")
     (broken / "cats" / "3.png").write_bytes(b"no image")
     assert "3.png cannot be read as an image" in refusal(broken)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 20)
+    assert "0.png cannot be read as an image" in refusal(images(tmp_path / "large"))
     (tmp_path / "none").mkdir()
     assert "holds no images in folders" in refusal(tmp_path / "none")
     path = tmp_path / "arrays.npz"
@@ -315,10 +317,46 @@ def test_what_would_not_fit_into_memory_is_not_unpacked(tmp_path: Path, monkeypa
         claimed = {"descr": "<f8", "fortran_order": False, "shape": (10**15, 5)}
         np.lib.format.write_array_header_1_0(member, claimed)
     assert "cannot be read as arrays: Unable to allocate" in refusal(path)
+    np.savez_compressed(path, x=np.zeros((20, 500_000), np.uint8), y=np.arange(20) % 2)
+    assert "takes 40 MB once it is unpacked" in refusal(path)  # a table's numbers have four bytes
+
+
+def test_a_small_parquet_file_of_much_is_not_unpacked(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(memory, "free", lambda: 200_000_000)
     path = tmp_path / "bomb.parquet"
-    frame = pd.DataFrame({"x": np.random.default_rng(0).random(3_000_000)})
-    frame.to_parquet(path, row_group_size=len(frame))
-    assert "takes 24 MB once it is unpacked" in refusal(path, target="x")
+    zeros = pd.DataFrame({f"x{i}": np.zeros(100_000, np.int8) for i in range(100)})
+    zeros.to_parquet(path)
+    assert path.stat().st_size < 100_000
+    assert "takes 80 MB once it is unpacked and needs 240 MB of memory" in refusal(
+        path, target="x1"
+    )
+    pd.DataFrame({"x": ["a" * 20_000] * 5000, "y": range(5000)}).to_parquet(path)
+    assert path.stat().st_size < 100_000
+    assert "takes 100 MB once it is unpacked" in refusal(path, target="y")
+    pd.DataFrame({"x": [[0] * 1000] * 20, "y": range(20)}).to_parquet(path)
+    assert "column 'x' holds list<" in refusal(path, target="y")
+
+
+def test_all_kinds_of_parquet_columns_are_read(tmp_path: Path) -> None:
+    path, names = tmp_path / "kinds.parquet", ["b", "a", None]
+    columns = {
+        "text": names * 10,
+        "bytes": [b"x", b"y", None] * 10,
+        "category": pd.Categorical(names * 10),
+        "level": pd.Categorical([3, 1, 2] * 10),
+        "day": pd.date_range("2026-01-01", periods=30),
+        "flag": [True, False, True] * 10,
+        "y": [0, 1, 1] * 10,
+    }
+    pd.DataFrame(columns).to_parquet(path, row_group_size=7)
+    frame, total = tables.read(path, 1000, 0)
+    assert total == len(frame) == 30
+    for name in ("text", "category"):
+        assert tables.texts(frame[name]).dropna().tolist() == ["b", "a"] * 10
+    kinds = {name: tables.infer(name, frame[name]).kind for name in frame.columns}
+    assert list(kinds.values()) == [
+        "category", "category", "category", "number", "date", "category", "number",
+    ]  # fmt: skip
 
 
 def test_a_missing_or_unprepared_dataset_says_what_to_do() -> None:

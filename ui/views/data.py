@@ -14,7 +14,7 @@ from automl.core.errors import AutoMLError, DatabaseError
 from automl.dataset_db.bests import bests
 from automl.ui import pictures
 from automl.ui.views import places
-from automl.ui.views.frame import literal, number, page, parameter, title
+from automl.ui.views.frame import figures, literal, number, page, parameter, title
 from automl.ui.views.helping import asked, limits_text, step
 
 Row = dict[str, Any]
@@ -124,11 +124,8 @@ def one(spec: str) -> None:
 
 def facts(about: Row) -> None:
     """Sizes, licence, shapes, options."""
-    with st.container(horizontal=True, gap="large"):
-        for split, size in about["sizes"].items():
-            st.metric(split, number(size), width="content")
-        if about["classes"]:
-            st.metric("classes", number(about["classes"]), width="content")
+    classes = {"classes": about["classes"]} if about["classes"] else {}
+    figures({name: number(size) for name, size in {**about["sizes"], **classes}.items()})
     st.caption(literal(f"Licence: {about['licence'] or 'not stated'}"))
     with st.expander("What a batch holds, and options"):
         st.dataframe(

@@ -99,7 +99,9 @@ def card(queue: Queue, job: Job, opened: bool) -> None:
         buttons(queue, job, study)
         with st.expander("Command and log", expanded=opened and job.state != "done"):
             st.code(job.command, language="bash", wrap_lines=True)
-            st.code(queue.log(job.number, LOG_LINES) or "nothing yet", language=None)
+            st.code(
+                queue.log(job.number, LOG_LINES) or "nothing yet", language=None, wrap_lines=True
+            )
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from automl.ui import charts
 from automl.ui.views import model_code, model_export, model_layers, model_run, places
 from automl.ui.views.frame import (
     SPLITS,
+    figures,
     literal,
     number,
     page,
@@ -38,7 +39,7 @@ def show() -> None:
     st.query_params["trial"] = reference
     row = query.trial(reference, code=True)
     head(row)
-    tabs = dict(zip(TABS, st.tabs(TABS, key="tab", on_change="rerun"), strict=True))
+    tabs = dict(zip(TABS, st.tabs(TABS, key="tab", bind="query-params"), strict=True))
     with tabs["Learning curve"]:
         figure = charts.learning(row["curves"], row["metric"], row["unit"], row["split"])
         st.plotly_chart(
@@ -73,17 +74,19 @@ def head(row: Row) -> None:
         f"{literal(paper['title'])} ({paper['year']})"
     )
     provenance(row)
-    with st.container(horizontal=True, gap="large"):
-        for name, value in (
-            (f"{row['metric']}, {SPLITS[row['split']]}", number(row["objective"])),
-            ("parameters", number(row["parameters"])),
-            ("multiply-adds, one example", number(row["macs"])),
-            ("training", seconds(row["seconds"])),
-        ):
-            st.metric(name, value, width="content")
+    figures(
+        {
+            literal(f"{row['metric']}, {SPLITS[row['split']]}"): number(row["objective"]),
+            "parameters": number(row["parameters"]),
+            "multiply-adds, one example": number(row["macs"]),
+            "training": seconds(row["seconds"]),
+        }
+    )
     if row["failure"]:
         st.error(literal(f"{row['failure']['kind']}: {row['failure']['message']}"))
-        st.code(row["failure"]["traceback"] or row["failure"]["log"], language="text")
+        st.code(
+            row["failure"]["traceback"] or row["failure"]["log"], language="text", wrap_lines=True
+        )
     with st.container(horizontal=True):
         study = str(row["study"])
         places.link(f"Study {study}", "study", icon=":material/show_chart:", study=study)

@@ -34,7 +34,7 @@ def draw(row: Row) -> None:
     for name, text in row["code"].items():
         only = len(row["code"]) == 1
         with st.expander(literal(name), expanded=only or name == MODEL_FILE):
-            st.code(text, language="python", line_numbers=True)
+            st.code(text, language="python", line_numbers=True, wrap_lines=True)
 
 
 def file_name(row: Row) -> str:
@@ -101,7 +101,7 @@ def compare(row: Row) -> None:
         st.caption("None: both ran the same code.")
     for name, text in found.items():
         with st.expander(literal(name), expanded=len(found) == 1):
-            st.code(text, language="diff")
+            st.code(text, language="diff", wrap_lines=True)
 
 
 def value_of(trial: Row, metric: str) -> Any:

@@ -179,7 +179,7 @@ def claim(row: Row) -> None:
             for bar in row["bars"]
         ]
         st.dataframe(bars, hide_index=True, width="stretch", key=f"bars-{row['id']}")
-        st.code(row["command"], language="bash")
+        st.code(row["command"], language="bash", wrap_lines=True)
 
 
 def unchecked(plugin: str, row: Row) -> None:
@@ -191,4 +191,5 @@ def unchecked(plugin: str, row: Row) -> None:
         st.markdown(literal(row["statement"]))
         st.caption(literal(row["source"]))
         full = " --full" if row["scale"] == "full" else ""
-        st.code(f"automl reproduce {plugin} --claim {row['claim']}{full}", language="bash")
+        command = f"automl reproduce {plugin} --claim {row['claim']}{full}"
+        st.code(command, language="bash", wrap_lines=True)

@@ -19,12 +19,24 @@ PLACES = {
     "data": ("Data sets", ":material/dataset:"),
 }
 
-# Captions have more contrast than Streamlit's own, and what comes and goes keeps its room.
+# Captions, code and what lies on the primary colour have more contrast than Streamlit's own, and
+# what comes and goes keeps its room.
 STYLE = """<style>
 [data-testid="stMainBlockContainer"] {padding: 4.5rem clamp(1rem, 4vw, 4rem) 3rem;}
 [data-testid="stMetric"] {padding: .1rem 0;}
 [data-testid="stHeading"] h1 {overflow-wrap: anywhere;}
 [data-testid="stCaptionContainer"] {color: inherit; opacity: .8;}
+[data-testid="stBaseButton-primary"], [data-tag] {--on: light-dark(#FFFFFF, #11151A);}
+[data-testid="stBaseButton-primary"] *, [data-tag] * {color: var(--on) !important;}
+[data-testid="stCode"] code span {min-width: 0; overflow-wrap: anywhere;}
+[data-testid="stCode"] .token {color: inherit !important;}
+[data-testid="stCode"] .token.comment {color: light-dark(#5B6470, #A5AFBC) !important;}
+[data-testid="stCode"] .token:is(.keyword, .boolean, .builtin, .decorator, .parameter)
+  {color: light-dark(#0067A3, #6CC1EE) !important;}
+[data-testid="stCode"] .token:is(.string, .number, .triple-quoted-string)
+  {color: light-dark(#8A4500, #F0B35A) !important;}
+[data-testid="stCode"] .token.inserted {color: light-dark(#11663A, #7BD8A0) !important;}
+[data-testid="stCode"] .token.deleted {color: light-dark(#A32020, #FF9E9E) !important;}
 .st-key-figures {row-gap: .25rem;}
 .st-key-picked {min-height: 2.75rem;}
 </style>"""
