@@ -1,13 +1,12 @@
-"""Take the pictures of the documentation from a database: a study, its winner, the ranking.
+"""Take the documentation's pictures of the browser application from a database.
 
-Run a search first, then ``python tools/screenshots.py``. The pictures go to docs/images, as SVG
-files that hold a compressed bitmap: texts, which any version control keeps. The study is that of
-the best model, the ranking that of the dataset that was searched last.
+Run searches first, that of several papers at the beginning, then ``python tools/screenshots.py``.
+The pictures go to docs/images: the list of studies, the first study, its winner's card, the
+comparison of its two best trials, the ranking of the dataset that was searched last.
 """
 
 from __future__ import annotations
 
-import base64
 import io
 import os
 import shutil
@@ -26,6 +25,9 @@ IMAGES = Path(__file__).parents[1] / "docs" / "images"
 PORT = 8599
 URL = f"http://127.0.0.1:{PORT}"
 FLAGS = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+CHART, TABLE = ".js-plotly-plot .main-svg", "[data-testid=stDataFrame] canvas"
+COLOURS = 128  # of a picture, which is flat
+STUDY = 1
 
 
 def serve() -> subprocess.Popen[bytes]:
@@ -42,50 +44,45 @@ def serve() -> subprocess.Popen[bytes]:
     raise SystemExit("the application did not start")
 
 
-def settled(page: Page) -> None:
-    """Wait until charts are drawn."""
-    page.locator(".js-plotly-plot").first.wait_for(timeout=60_000)
-    page.wait_for_timeout(4000)
+def views() -> dict[str, tuple[str, str, int]]:
+    """By picture: the address, what is there once it is drawn, and how high the window is."""
+    best = query.best(study=STUDY)
+    two = ",".join(f"{STUDY}/{row['number']}" for row in query.trials(STUDY)[:2])
+    return {
+        "ui-home-wide": ("", TABLE, 620),
+        "ui-study-wide": (f"study?study={STUDY}", CHART, 1150),
+        "ui-settings-wide": (f"study?study={STUDY}&view=Settings", CHART, 1420),
+        "ui-export-wide": (f"model?trial={best}&tab=Export", "[role=tabpanel]", 900),
+        "ui-compare-wide": (f"compare?trials={two}", TABLE, 1000),
+        "ui-ranking-wide": ("ranking", CHART, 800),
+    }
 
 
 def keep(name: str, png: bytes) -> None:
-    """Write a picture with 128 colours, wrapped as SVG."""
-    picture = Image.open(io.BytesIO(png)).convert("RGB").quantize(128)
-    packed = io.BytesIO()
-    picture.save(packed, "PNG", optimize=True)
-    data = base64.b64encode(packed.getvalue()).decode()
-    width, height = picture.size
-    size = f'width="{width}" height="{height}"'
+    """Write a picture with few colours."""
+    picture = Image.open(io.BytesIO(png)).convert("RGB").quantize(COLOURS)
     IMAGES.mkdir(parents=True, exist_ok=True)
-    (IMAGES / f"{name}.svg").write_text(
-        f'<svg xmlns="http://www.w3.org/2000/svg" {size} viewBox="0 0 {width} {height}">'
-        f'<image {size} href="data:image/png;base64,{data}"/></svg>\n'
-    )
+    picture.save(IMAGES / f"{name}.png", optimize=True)
+
+
+def take(page: Page) -> None:
+    """Take all pictures."""
+    for name, (address, drawn, height) in views().items():
+        page.set_viewport_size({"width": 1280, "height": height})
+        page.goto(f"{URL}/{address}")
+        page.locator(drawn).first.wait_for(timeout=60_000)
+        page.wait_for_timeout(4000)
+        keep(name, page.screenshot())
 
 
 def main() -> None:
-    """Take all pictures."""
-    reference = query.best()
+    """Serve the database and take the pictures."""
     server = serve()
     try:
         with sync_playwright() as playwright:
             chromium = shutil.which("chromium") or shutil.which("chromium-browser")
             browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
-            page = browser.new_page(viewport={"width": 1280, "height": 1750})
-            page.goto(f"{URL}/study?study={reference.partition('/')[0]}")
-            settled(page)
-            keep("study", page.screenshot())
-            keep("curves", page.locator(".js-plotly-plot").nth(1).screenshot())
-            page.set_viewport_size({"width": 1280, "height": 1050})
-            page.goto(f"{URL}/model?trial={reference}")
-            settled(page)
-            page.get_by_role("tab", name="Export").click()
-            page.wait_for_timeout(2500)
-            keep("model", page.screenshot())
-            page.set_viewport_size({"width": 1280, "height": 900})
-            page.goto(f"{URL}/ranking")
-            settled(page)
-            keep("ranking", page.screenshot())
+            take(browser.new_page(viewport={"width": 1280, "height": 1000}))
             browser.close()
     finally:
         os.killpg(server.pid, 15)

@@ -32,8 +32,8 @@ PAGES = {  # address -> what is there once it is drawn
     "data": HEADING,
     "data?dataset=digits": HEADING,
 }
-WARM, LOADS = 15, 60
-GROWTH = 25e6  # bytes that these loads may add to the server: a page keeps some MB for a short time
+WARM, LOADS = 20, 100
+GROWTH = 30e6  # bytes that these loads may add to the server: a page keeps some MB for a short time
 
 
 def test_every_page_is_drawn_and_shuts_nobody_out(server: Served, page: Page, axe: str) -> None:
