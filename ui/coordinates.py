@@ -27,6 +27,7 @@ from automl.ui.charts import (
     thinned,
 )
 
+GLYPH = 0.018  # width of a letter on a telephone, as a share of an axis
 MOST_LINES = 300
 LEVELS = 12  # colours of the lines: a trace each, as hundreds of them draw slowly
 ROW = 62  # pixels between two axes
@@ -97,8 +98,14 @@ def scale(figure: go.Figure, of: Axis, height: float) -> None:
         x=0, y=height, text=f"<b>{of.label}</b>", xanchor="left", yanchor="bottom",
         showarrow=False, font={"size": 12},
     )  # fmt: skip
+    free = 0.0  # where the last text ends
     for place, text in of.ticks:
         side = "left" if place < 0.1 else "right" if place > 0.9 else "center"
+        width = GLYPH * len(text)
+        begin = place - {"left": 0, "center": width / 2, "right": width}[side]
+        if begin < free:
+            continue  # on a telephone they would lie over each other
+        free = begin + width
         figure.add_annotation(
             x=place, y=height, text=text, xanchor=side, yanchor="top", showarrow=False,
             font={"size": 11},

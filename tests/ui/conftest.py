@@ -34,7 +34,7 @@ AXE = "4.14.1"
 LONG = 60_000  # ms; the helper imports torch at its first answer
 DESK, TELEPHONE = {"width": 1280, "height": 1000}, {"width": 390, "height": 844}
 FAST = {"executor": "inline", "pruner": "none"}
-DIGITS = ["steps=20", "eval_every=5", "depth=2", "width=32"]
+DIGITS = ["steps=60", "eval_every=15", "depth=2", "width=64"]
 HULLS = ["steps=20", "eval_every=10", "hidden=16", "arch=ptrnet"]
 
 
@@ -46,7 +46,7 @@ class Served:
             probe.bind(("127.0.0.1", 0))
             port = int(probe.getsockname()[1])
         command = [sys.executable, "-m", "automl.ui.cli", "ui", "--port", str(port), "--no-browser"]
-        self.folder, self.url = folder, f"http://127.0.0.1:{port}"
+        self.folder, self.place, self.url = folder, environment, f"http://127.0.0.1:{port}"
         self.process = subprocess.Popen(
             command, start_new_session=True, cwd=folder, env={**os.environ, **environment}
         )
@@ -78,7 +78,7 @@ def trial(store: Store, study: int, number: int) -> None:
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """Three studies: digits in six trials, hulls in one, and one of a plugin that is gone."""
+    """Three studies: digits in six trials, hulls in two, and one of a plugin that is gone."""
     folder = tmp_path_factory.mktemp("served")
     place = {"AUTOML_DB": str(folder / "models.db"), "AUTOML_ARTIFACTS": str(folder / "artifacts")}
     with pytest.MonkeyPatch.context() as patch:
@@ -86,7 +86,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
             patch.setenv(name, value)
         actions.search("selu", "digits", trials=6, overrides=DIGITS, **FAST)
         actions.search(
-            "ptrnet", "convex-hull:n=5,train_size=200", trials=1, overrides=HULLS, **FAST
+            "ptrnet", "convex-hull:n=5,train_size=200", trials=2, overrides=HULLS, **FAST
         )
     with Store(folder / "models.db", artifacts=folder / "artifacts") as store:
         other = store.create_study(SPEC)
@@ -142,8 +142,13 @@ def axe() -> str:
         return (npm.package("axe-core") / "axe.min.js").read_text()
 
 
+MOVES = """() => document.getAnimations().some(
+  (each) => each.playState === 'running' && each.effect.getComputedTiming().endTime < 1e9)"""
+
+
 def violations(page: Page, axe: str) -> list[str]:
-    """What axe-core finds that shuts people out."""
+    """What axe-core finds that shuts people out, once colours have stopped to change."""
+    page.wait_for_function(f"() => !({MOVES})()")
     if not page.evaluate("() => 'axe' in window"):
         page.evaluate(axe)
     found = page.evaluate("() => axe.run(document, {resultTypes: ['violations']})")["violations"]

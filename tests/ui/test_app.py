@@ -187,14 +187,14 @@ def test_a_study_and_its_winner_are_drawn(searched) -> None:
 def test_trials_that_are_selected_are_those_of_the_table(searched) -> None:
     app = drawn("study", study="1", view="Trials")
     assert len(app.dataframe[0].value) == 6
-    app.session_state["picks-1"] = (frozenset({2, 4}), "history")
+    app.session_state["picks-1"] = (frozenset({2, 4}), "history", "")
     app.run()
     assert app.dataframe[0].value["trial"].tolist() == ["4", "2"]
     assert any("2 trials selected" in text.value for text in app.markdown)
     app.button(key="clear-picks").click().run()
     assert len(app.dataframe[0].value) == 6
     # Those selected in the table itself leave it as it is: others can be added.
-    app.session_state["picks-1"] = (frozenset({2, 4}), "trials")
+    app.session_state["picks-1"] = (frozenset({2, 4}), "trials", "")
     assert len(app.run().dataframe[0].value) == 6
 
 
@@ -202,6 +202,8 @@ def test_a_selection_is_in_the_address(searched) -> None:
     app = drawn("study", study="1", view="Trials", picked="1-3,5,99")
     assert app.dataframe[0].value["trial"].tolist() == ["5", "3", "2", "1"]
     assert app.query_params["picked"] == "1-3,5"  # there is no trial 99
+    app.query_params["picked"] = "4"  # as the browser's way back does
+    assert app.run().dataframe[0].value["trial"].tolist() == ["4"]
     app.button(key="clear-picks").click().run()
     assert "picked" not in app.query_params
     assert len(app.dataframe[0].value) == 6

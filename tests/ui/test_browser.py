@@ -11,7 +11,16 @@ from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from websockets.sync.client import connect
 
 from tests.dataset_db.conftest import SPEC
-from tests.ui.conftest import LONG, TELEPHONE, Served, press_a_cell, settled, trial, violations
+from tests.ui.conftest import (
+    DESK,
+    LONG,
+    TELEPHONE,
+    Served,
+    press_a_cell,
+    settled,
+    trial,
+    violations,
+)
 
 TABLE, CHART = "[data-testid=stDataFrame] canvas", ".js-plotly-plot .main-svg"
 HEADING = "[data-testid=stHeading]"
@@ -57,7 +66,7 @@ def test_every_page_is_drawn_and_shuts_nobody_out(server: Served, page: Page, ax
         page.wait_for_function(fits)
         problems[address] += violations(page, axe)
         expect(page.get_by_text("Traceback")).to_have_count(0)
-        page.set_viewport_size({"width": 1280, "height": 1000})
+        page.set_viewport_size(DESK)
         page.emulate_media(color_scheme="light")
     assert {address: found for address, found in problems.items() if found} == {}
     strangers = {url for url in asked if not url.startswith((server.url, "data:", "blob:"))}
@@ -100,11 +109,12 @@ def test_what_is_selected_in_one_place_is_selected_in_all(server: Served, page: 
     for row, said in ((1, "1 trial selected"), (2, "2 trials selected")):
         press_a_cell(page, row, column=15)
         expect(page.get_by_text(said)).to_be_visible()
+    for go, said in ((page.go_back, "1 trial selected"), (page.go_forward, "2 trials selected")):
+        go()
+        expect(page.get_by_text(said)).to_be_visible()
     page.get_by_role("link", name="Compare them").click()
     expect(page.get_by_role("heading", name="Settings that differ")).to_be_visible()
     assert "trials=1%2F4%2C1%2F5" in page.url
-    page.go_back()
-    expect(page.get_by_text("2 trials selected")).to_be_visible()
 
 
 def test_a_running_study_is_redrawn_by_itself_and_nothing_jumps(server: Served, page: Page) -> None:
@@ -139,7 +149,7 @@ def test_tables_and_charts_are_saved(server: Served, page: Page) -> None:
     assert len(lines) == 7
     page.get_by_role("tab", name="Overview").click()
     for kind, start in (("PNG", b"\x89PNG"), ("SVG", b"<svg")):
-        page.get_by_role("radio", name=kind).or_(page.get_by_role("button", name=kind)).click()
+        page.get_by_role("radio", name=kind).click()
         settled(page)
         page.locator(".js-plotly-plot").first.hover()
         with page.expect_download() as saving:

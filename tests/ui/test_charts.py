@@ -86,6 +86,15 @@ def test_a_surface_needs_numbers_that_are_not_on_one_line() -> None:
     assert surface["z"][-1][-1] == pytest.approx(1.0)
 
 
+def test_long_names_on_an_axis_do_not_lie_over_each_other() -> None:
+    trials = [
+        {"number": n, "state": "complete", "objective": n, "params": {"loss": "abcde"[n] * 16}}
+        for n in range(5)
+    ]
+    notes = coordinates.parallel(trials, "error", "min", "", ["loss"]).layout.annotations
+    assert [note.text[0] for note in notes[:4]] == ["<", "a", "c", "e"]
+
+
 def test_a_trial_is_a_line_through_its_settings_to_the_objective() -> None:
     settings = [{"lr": 10.0**-n, "<b>act</b>": ("relu", None, 3)[n % 3]} for n in range(9)]
     trials = [

@@ -10,11 +10,11 @@ import streamlit as st
 from automl.core.errors import UnknownName
 
 ADDRESS = "picked"  # of a page's address
-LONGEST = 400  # characters; a longer selection is kept while the session lasts and no longer
+LONGEST = 400  # characters; a longer selection is kept while its page is open
 
 
 class Picks:
-    """The selection of one study, kept while the session lasts and in the page's address.
+    """The selection of one study, kept in the page's address.
 
     Attributes:
         numbers: The selected trials' numbers; empty means all.
@@ -26,19 +26,27 @@ class Picks:
 
     def __init__(self, study: int, known: Collection[int]) -> None:
         self.place = f"picks-{study}"
-        if self.place not in st.session_state:
-            runs = runs_in(str(st.query_params.get(ADDRESS, "")))
-            asked = frozenset(n for n in known if any(n in run for run in runs))
-            st.session_state[self.place] = (asked, ADDRESS if asked else "")
         self.numbers: frozenset[int]
         self.origin: str
-        self.numbers, self.origin = st.session_state[self.place]
-        self.tell()
+        address = str(st.query_params.get(ADDRESS, ""))
+        self.numbers, self.origin, told = st.session_state.get(self.place, (frozenset(), "", ""))
+        if address != told:  # a bookmark, or the browser's way back
+            runs = runs_in(address)
+            self.forget(self.origin)
+            self.numbers = frozenset(n for n in known if any(n in run for run in runs))
+            self.origin = ADDRESS if self.numbers else ""
+            self.tell()
+
+    @property
+    def is_told(self) -> bool:
+        """Whether the address holds the selection: a very long one is kept without it."""
+        return len(text_of(self.numbers)) <= LONGEST
 
     def tell(self) -> None:
-        """Put the selection into the address, so that it can be bookmarked."""
-        text = text_of(self.numbers)
-        if not text or len(text) > LONGEST:
+        """Keep the selection, in the address too, so that it can be bookmarked."""
+        text = text_of(self.numbers) if self.is_told else ""
+        st.session_state[self.place] = (self.numbers, self.origin, text)
+        if not text:
             st.query_params.pop(ADDRESS, None)
         elif st.query_params.get(ADDRESS) != text:
             st.query_params[ADDRESS] = text
@@ -52,7 +60,6 @@ class Picks:
         if self.origin and self.origin != origin:
             self.forget(self.origin)
         self.numbers, self.origin = frozenset(numbers), origin if numbers else ""
-        st.session_state[self.place] = (self.numbers, self.origin)
         self.tell()
 
     def clear(self) -> None:

@@ -135,6 +135,8 @@ def chosen_trials(about: Row, picks: Picks) -> None:
             link("Compare them", "compare", icon=":material/compare_arrows:", trials=chosen)
         else:
             st.caption(f"Up to {study_trials.MOST_COMPARED} can be compared.")
+        if not picks.is_told:
+            st.caption("So many are not in the address: a bookmark shows all trials.")
 
 
 def outcome(about: Row, columns: charts.Columns, picks: Picks) -> None:
