@@ -20,7 +20,7 @@ from automl.core.errors import BrokenPlugin, ConfigError
 from automl.core.objectives import Objectives
 from automl.core.plugin import Plugin
 from automl.core.projection import ProjectedTrial
-from automl.core.pruning import Halves, Rungs, make_pruner
+from automl.core.pruning import MedianRule, Rungs, make_pruner
 from automl.core.record import FINISHED, PastTrial, TrialEnd, TrialStart
 from automl.core.run import Decision, Report
 from automl.core.sampling import REPLAYED, derived_seed, make_sampler, pin
@@ -104,8 +104,7 @@ class SearchPlan:
         self._replays = settings.sampler in REPLAYED
         self._rungs = Rungs(earliest, steps) if settings.pruner == "asha" else None
         self._told_once = settings.sampler == "cmaes"
-        halves = self.several and settings.pruner == "median"
-        self._halves = Halves(earliest) if halves else None
+        self._median = MedianRule(earliest) if settings.pruner == "median" else None
 
     def begin_with(self, first: Iterable[Mapping[str, Any]]) -> None:
         """Try these next after trial 0, brought into the space: ``params`` by name, ``origin``.
@@ -183,10 +182,8 @@ class SearchPlan:
             vector = self.objectives.vector(past.scores | scores)
             if vector is not None and self._rungs is not None:
                 self._rungs.reach(number, step, vector)
-            if vector is not None and self._halves is not None:
-                self._halves.report(number, step, vector)
-        if self._halves is not None and past.state == "complete":
-            self._halves.done.add(number)
+            if vector is not None and self._median is not None:
+                self._median.report(number, step, vector)
         reached = 0 if self._rungs is None else self._rungs.passed.get(number, 0)
         if self._rungs is not None and past.state not in FINISHED and reached:
             self._rungs.paused[number] = reached - 1
@@ -284,7 +281,7 @@ class SearchPlan:
         return set() if self._rungs is None else set(self._rungs.paused)
 
     def judge(self, number: int, report: Report) -> Decision:
-        """Ask the rungs, the fronts or Optuna's pruner."""
+        """Ask the rungs, the median rule or Optuna's pruner."""
         trial = self._trials.get(number)
         if not self.several:
             self.tell_report(number, report.step, report.scores[self.objectives.first.name])
@@ -294,11 +291,17 @@ class SearchPlan:
             if self.told_until(number) is not None:
                 self.tell_end(number, TrialState.PRUNED, None)
             return "interrupt" if pauses else "continue"
-        if self._halves is not None and vector is not None:
-            self._halves.report(number, report.step, vector)
-            return "prune" if self._halves.prunes(number, report.step) else "continue"
-        pruned = trial is not None and not self.several and trial.should_prune()
-        return "prune" if pruned else "continue"
+        if self._median is not None and vector is not None:
+            self._median.report(number, report.step, vector)
+            hopeless = self._median.prunes(number, report.step)
+        else:
+            hopeless = trial is not None and not self.several and trial.should_prune()
+        return "prune" if hopeless and not self.at_end(number, report.step) else "continue"
+
+    def at_end(self, number: int, step: int) -> bool:
+        """Whether a trial has done its last step, so that pruning it would save nothing."""
+        config = type(self.base).from_dict(self._starts[number].config)
+        return self.plugin.steps(config) == step
 
     def misled(self) -> bool:
         """Whether two of the first configurations are done, and none beats trial 0 in anything."""
@@ -324,8 +327,6 @@ class SearchPlan:
             return
         if self._rungs is not None and not paused:
             self._rungs.paused.pop(end.number, None)  # it failed on its way to the pause
-        if self._halves is not None and end.state == "complete":
-            self._halves.done.add(end.number)
         values = self.values(end.value, end.scores) if end.state == "complete" else None
         state = TrialState.PRUNED if paused else OPTUNA_STATES[end.state]
         if state is TrialState.COMPLETE and values is None:

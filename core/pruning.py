@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from bisect import bisect_left, insort
 from typing import Literal
 
 import numpy as np
@@ -17,8 +18,10 @@ PRUNERS: tuple[PrunerName, ...] = (
     "median", "asha", "hyperband", "patience", "extrapolation", "none",
 )  # fmt: skip
 REDUCTION = 3  # the best third of a rung goes on (Li et al. 2020, eta)
-PATIENCE = 3  # reports without improvement that the median pruner waits for
-STARTUP = 4  # finished trials before any is pruned
+FEW = 10  # others at a step; TPE draws so many trials at random before it has a model
+FEW_KEPT, KEPT = 1 / 3, 1 / 2  # share of the others at a step that may be better
+PATIENCE = 3  # reports without improvement that the patient pruner waits for
+STARTUP = 4  # complete trials before Optuna's median or a forecast prunes any
 SHORTEST_CURVE = 4  # points that a power law is fitted to
 DECAYS = np.linspace(0.1, 2.0, 20)  # exponents that are tried
 DOUBT = 2.0  # standard deviations that a forecast may be wrong by
@@ -27,12 +30,10 @@ DOUBT = 2.0  # standard deviations that a forecast may be wrong by
 def make_pruner(name: PrunerName, steps: int, first: int) -> optuna.pruners.BasePruner:
     """The pruner of that name for one objective; no trial is pruned before step ``first``.
 
-    ``asha`` pauses instead of pruning: see ``Rungs``. For several objectives see ``Halves``.
+    ``asha`` pauses instead of pruning: see ``Rungs``; for ``median`` see ``MedianRule``.
     """
-    median = optuna.pruners.MedianPruner(n_startup_trials=STARTUP, n_warmup_steps=first)
-    if name == "median":
-        return median
     if name == "patience":
+        median = optuna.pruners.MedianPruner(n_startup_trials=STARTUP, n_warmup_steps=first)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             return optuna.pruners.PatientPruner(median, patience=PATIENCE)
@@ -81,31 +82,46 @@ def power_law(steps: np.ndarray, values: np.ndarray, last: float) -> tuple[float
     return found[1], float(np.sqrt(found[0] / max(1, len(steps) - 2)))
 
 
-class Halves:
-    """The median rule for several objectives: prunes a trial of the worse half of the fronts.
+class MedianRule:
+    """Prunes a trial of the worse half of those that reached its step, or of the worse two thirds.
 
-    Optuna prunes by one number only. Here the trials that reached a step are put in fronts by what
-    they reported there, and one goes on unless more than half of the others are on better fronts.
-    As with the median, what a trial had best in each objective so far speaks for it.
+    As long as few have reached it only the best third goes on: those are drawn at random, most of
+    them are bad, and what is saved on them is tried elsewhere. Later proposals are close to each
+    other, and the better half goes on. A trial is known by the best that it had until a step. Of
+    several objectives the better fronts come first.
+
+    Optuna's rule waits for four complete trials and compares with complete ones alone, so that it
+    prunes late, and in the end even what is better than most (benchmarks/peers.py).
     """
 
     def __init__(self, first: int) -> None:
         self.first = first
-        self.curves: dict[int, dict[int, Vector]] = {}  # trial -> step -> objectives
-        self.done: set[int] = set()  # the trials that ended
+        self.best: dict[int, Vector] = {}  # trial -> the best of each objective so far
+        self.heard: dict[int, int] = {}  # trial -> its latest step
+        self.at: dict[int, list[Vector]] = {}  # step -> the best until then of each trial, sorted
 
     def report(self, number: int, step: int, vector: Vector) -> None:
-        """Note what a trial has reached."""
-        self.curves.setdefault(number, {})[step] = vector
+        """Note what a trial has reached; a step that it repeats after a pause counts once."""
+        if step > self.heard.get(number, -1):
+            self.heard[number] = step
+            self.best[number] = tuple(map(min, self.best.get(number, vector), vector))
+            insort(self.at.setdefault(step, []), self.best[number])
 
     def prunes(self, number: int, step: int) -> bool:
         """Whether a trial is stopped at the step that it has just reported."""
-        others = [self.curves[n][step] for n in self.done if step in self.curves.get(n, {})]
-        if step < self.first or len(others) < STARTUP or step not in self.curves.get(number, {}):
+        others = len(self.at.get(step, ())) - 1
+        if step < self.first or others < 1 or self.heard.get(number) != step:
             return False
-        best = tuple(map(min, *self.curves[number].values(), self.curves[number][step]))
-        fronts = ranks([best, *others])
-        return int((fronts[1:] < fronts[0]).sum()) * 2 > len(others)
+        share = FEW_KEPT if others < FEW else KEPT
+        return self.better(self.best[number], self.at[step]) > share * others
+
+    @staticmethod
+    def better(mine: Vector, known: list[Vector]) -> int:
+        """How many are better."""
+        if len(mine) == 1:
+            return bisect_left(known, mine)
+        fronts = ranks([mine, *known])
+        return int((fronts[1:] < fronts[0]).sum())
 
 
 class Rungs:

@@ -18,7 +18,7 @@ from automl.core.driver import Progress
 from automl.core.entrants import Job
 from automl.core.errors import ConfigError, UnknownName
 from automl.core.objectives import Objectives, Vector, crowding, front, knee, order, ranks
-from automl.core.pruning import STARTUP, Halves
+from automl.core.pruning import FEW, MedianRule
 from automl.core.record import TrialStart
 from automl.core.search import resume, search
 from automl.core.study import Budget, SearchSettings
@@ -93,19 +93,41 @@ def test_costs_together_weigh_as_much_as_metrics_together() -> None:
 # ---------------------------------------------------------------- pruning
 
 
-def test_halves_prune_the_worse_half_of_the_fronts() -> None:
-    halves = Halves(first=2)
-    for number in range(STARTUP):
-        halves.report(number, 2, (number / 10, 1 - number / 10))
-        halves.done.add(number)
-    halves.report(8, 2, (0.05, 0.2))  # on a front of its own making
-    halves.report(9, 2, (0.9, 0.9))
-    halves.report(7, 1, (0.9, 0.9))
-    assert not halves.prunes(8, 2)
-    assert not halves.prunes(7, 1)  # too early
-    assert halves.prunes(9, 2)
-    halves.report(9, 1, (-1.0, 2.0))
-    assert not halves.prunes(9, 2)  # it has been better
+def test_the_median_rule_prunes_the_worse_half_of_the_fronts() -> None:
+    rule = MedianRule(first=2)
+    for number in range(FEW):
+        rule.report(number, 2, (number / 10, 1 - number / 10))
+    rule.report(20, 2, (0.05, 0.2))  # on a front of its own making
+    assert not rule.prunes(20, 2)
+    rule.report(21, 1, (0.95, 0.95))
+    assert not rule.prunes(21, 1)  # too early
+    rule.report(21, 2, (0.9, 0.9))
+    assert rule.prunes(21, 2)
+    rule.report(22, 1, (-1.0, 2.0))
+    rule.report(22, 2, (0.9, 0.9))
+    assert not rule.prunes(22, 2)  # it has been better
+
+
+def test_the_median_rule_keeps_a_third_of_few_and_half_of_many() -> None:
+    rule = MedianRule(first=1)
+    places = np.random.default_rng(0).permutation(200)
+    kept = {}
+    for number, place in enumerate(places.tolist()):
+        rule.report(number, 1, (float(place),))
+        kept[number] = not rule.prunes(number, 1)
+        better = int((places[:number] < place).sum())
+        assert kept[number] == (better <= (1 / 3 if number < FEW else 1 / 2) * number)
+    assert kept[0]  # nothing to compare it with
+    assert 80 < sum(kept.values()) < 120
+
+
+def test_a_step_that_is_repeated_counts_once() -> None:
+    rule = MedianRule(first=1)
+    rule.report(0, 1, (0.5,))
+    rule.report(0, 1, (0.4,))
+    assert not rule.prunes(0, 1)
+    rule.report(1, 1, (0.45,))
+    assert not rule.prunes(1, 1)
 
 
 @pytest.mark.parametrize("pruner", ["median", "asha"])

@@ -119,7 +119,7 @@ def test_hopeless_trials_are_pruned_but_not_before_the_warm_up(make_plugin, reco
     result = search(job, recorder)
     pruned = [t for t in recorder.past(result.study) if t.state == "pruned"]
     assert result.pruned == len(pruned) > 0
-    assert min(max(trial.reports) for trial in pruned) >= 5
+    assert {max(trial.reports) for trial in pruned} <= set(range(5, 10))  # nor after the last step
 
 
 FAULTS = {
