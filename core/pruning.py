@@ -18,7 +18,7 @@ PRUNERS: tuple[PrunerName, ...] = (
     "median", "asha", "hyperband", "patience", "extrapolation", "none",
 )  # fmt: skip
 REDUCTION = 3  # the best third of a rung goes on (Li et al. 2020, eta)
-FEW = 10  # others at a step; TPE draws so many trials at random before it has a model
+FEW = 6  # others at a step; among so few most were drawn at random
 FEW_KEPT, KEPT = 1 / 3, 1 / 2  # share of the others at a step that may be better
 PATIENCE = 3  # reports without improvement that the patient pruner waits for
 STARTUP = 4  # complete trials before Optuna's median or a forecast prunes any
