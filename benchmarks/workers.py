@@ -13,11 +13,16 @@ from automl.core.search import search
 from automl.core.study import Budget, SearchSettings
 from automl.dataset_db import Store
 
-TRIALS, STEPS = 8, 150
+TRIALS, STEPS = 12, 150
 
 
 def per_minute(workers: int, executor: str, folder: Path) -> float:
-    """Trials per minute from the first trial's start to the last one's end."""
+    """Trials per minute while every worker has one.
+
+    Counted from the end of the first trial, since each worker's first one pays for its start, to
+    the last moment at which no worker has run out of trials: workers do not start in step, and
+    what the last one does alone would count as waiting of the others.
+    """
     settings = SearchSettings(
         executor=executor, workers=workers, threads=1, sampler="random", pruner="none"
     )
@@ -33,20 +38,18 @@ def per_minute(workers: int, executor: str, folder: Path) -> float:
     with Store(str(folder / f"{workers}.db"), artifacts=folder / str(workers)) as store:
         watch = Watch()
         search(job, store, watch)
-    return 60 * (TRIALS - workers) / (watch.last - watch.first)
+    return 60 * (TRIALS - workers) / (watch.ended[TRIALS - workers] - watch.ended[0])
 
 
 class Watch:
-    """Notes when trials end; the first of each worker pays for its start and is left out."""
+    """Notes when trials end."""
 
     def __init__(self) -> None:
-        self.first = self.last = 0.0
-        self.ended = 0
+        self.ended: list[float] = []
 
     def trial_ended(self, trial: object, best: int | None) -> None:
         """A trial ended."""
-        self.last = time.monotonic()
-        self.first = self.first or self.last
+        self.ended.append(time.monotonic())
 
     def __getattr__(self, name: str) -> object:
         return lambda *args: None

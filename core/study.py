@@ -23,7 +23,7 @@ class SearchSettings(Settings):
 
     sampler: str = setting("tpe", choices=SAMPLERS, doc="how configurations are proposed")
     pruner: str = setting("median", choices=PRUNERS, doc="when hopeless trials are stopped")
-    warmup: float = setting(0.3, low=0, high=1, doc="share of a trial before it may be pruned")
+    warmup: float = setting(0.2, low=0, high=1, doc="share of a trial before it may be pruned")
     seed: int = setting(0, low=0, high=2**31 - 1, doc="seed of the search")
     executor: str = setting(
         "processes", choices=("processes", "ray", "inline"), doc="where trials run"
