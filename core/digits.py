@@ -4,16 +4,25 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from sklearn.datasets import load_digits
-from sklearn.model_selection import train_test_split
 
 from automl.core.data import Batch, DataInfo, Dataset, Problem, SplitName
 from automl.core.problems import IMAGE_CLASSIFICATION
 from automl.core.settings import setting
+
+
+@cache
+def handwritten() -> Any:
+    """The file: ``images`` (1797, 8, 8) in [0, 16] and ``target`` (1797,), shared by all callers.
+
+    Scikit-learn takes seconds to import, in every worker: so those pay who need it.
+    """
+    from sklearn.datasets import load_digits
+
+    return load_digits()
 
 
 @dataclass(frozen=True)
@@ -40,7 +49,7 @@ class Digits(Dataset):
 
     def load(self, split: SplitName) -> Batch:
         """Take the split's images."""
-        found = load_digits()
+        found = handwritten()
         index = self.index()[split]
         images = torch.from_numpy(found.images[index].astype(np.float32) / 16)
         return {"x": images[:, None], "target": torch.from_numpy(found.target[index]).long()}
@@ -49,7 +58,9 @@ class Digits(Dataset):
 @cache
 def split_index(seed: int, test: float, valid: float) -> dict[SplitName, np.ndarray]:
     """Stratified positions of the three splits."""
-    target = load_digits().target
+    from sklearn.model_selection import train_test_split
+
+    target = handwritten().target
     rest, held_out = train_test_split(
         np.arange(len(target)), test_size=test, stratify=target, random_state=seed
     )

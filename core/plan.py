@@ -300,8 +300,7 @@ class SearchPlan:
 
     def at_end(self, number: int, step: int) -> bool:
         """Whether a trial has done its last step, so that pruning it would save nothing."""
-        config = type(self.base).from_dict(self._starts[number].config)
-        return self.plugin.steps(config) == step
+        return self.plugin.steps(type(self.base).from_dict(self._starts[number].config)) == step
 
     def misled(self) -> bool:
         """Whether two of the first configurations are done, and none beats trial 0 in anything."""

@@ -18,8 +18,8 @@ PRUNERS: tuple[PrunerName, ...] = (
     "median", "asha", "hyperband", "patience", "extrapolation", "none",
 )  # fmt: skip
 REDUCTION = 3  # the best third of a rung goes on (Li et al. 2020, eta)
-FEW = 6  # others at a step; among so few most were drawn at random
-FEW_KEPT, KEPT = 1 / 3, 1 / 2  # share of the others at a step that may be better
+# Among few others at a step most were drawn at random: the share of them that may be better.
+FEW, FEW_KEPT, KEPT = 6, 1 / 3, 1 / 2
 PATIENCE = 3  # reports without improvement that the patient pruner waits for
 STARTUP = 4  # complete trials before Optuna's median or a forecast prunes any
 SHORTEST_CURVE = 4  # points that a power law is fitted to
@@ -112,16 +112,13 @@ class MedianRule:
         others = len(self.at.get(step, ())) - 1
         if step < self.first or others < 1 or self.heard.get(number) != step:
             return False
-        share = FEW_KEPT if others < FEW else KEPT
-        return self.better(self.best[number], self.at[step]) > share * others
-
-    @staticmethod
-    def better(mine: Vector, known: list[Vector]) -> int:
-        """How many are better."""
+        mine, known = self.best[number], self.at[step]
         if len(mine) == 1:
-            return bisect_left(known, mine)
-        fronts = ranks([mine, *known])
-        return int((fronts[1:] < fronts[0]).sum())
+            better = bisect_left(known, mine)
+        else:
+            fronts = ranks([mine, *known])
+            better = int((fronts[1:] < fronts[0]).sum())
+        return better > (FEW_KEPT if others < FEW else KEPT) * others
 
 
 class Rungs:

@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.ndimage import rotate, shift
-from sklearn.datasets import load_digits
 from torch import Tensor
 
 from automl.core.api import (
@@ -29,6 +28,7 @@ from automl.core.api import (
     SplitName,
     setting,
 )
+from automl.core.digits import handwritten
 
 PROBLEM = Problem(
     TABULAR_CLASSIFICATION.name,
@@ -194,7 +194,7 @@ class DigitStream(ImageStream):
 
     def pool(self, split: SplitName) -> tuple[Floats, NDArray[np.int64], tuple[int, int]]:
         """The images of a split."""
-        found = load_digits()
+        found = handwritten()
         order = np.random.default_rng(self.seed).permutation(len(found.target))
         parts = {"train": slice(0, 1097), "valid": slice(1097, 1297), "test": slice(1297, None)}
         mine = order[parts[split]]

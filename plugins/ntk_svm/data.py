@@ -7,7 +7,6 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-from sklearn.datasets import load_digits
 from torch import Tensor
 
 from automl.core.api import (
@@ -21,6 +20,7 @@ from automl.core.api import (
     SplitName,
     setting,
 )
+from automl.core.digits import handwritten
 from automl.plugins.ntk_svm import CERTIFIED
 
 SHARES: dict[SplitName, tuple[float, float]] = {
@@ -61,7 +61,7 @@ class DigitPairs(Dataset):
     @property
     def info(self) -> DataInfo:
         """One channel, two classes."""
-        count = int(np.isin(load_digits().target, [int(digit) for digit in self.pair]).sum())
+        count = int(np.isin(handwritten().target, [int(digit) for digit in self.pair]).sum())
         spans = {name: part(count, name) for name in SHARES}
         sizes: dict[str, int] = {name: span.stop - span.start for name, span in spans.items()}
         shapes: dict[str, tuple[int | None, ...]] = {"x": (1, 8, 8), "target": ()}
@@ -77,7 +77,7 @@ class DigitPairs(Dataset):
 
     def load(self, split: SplitName) -> Batch:
         """Take the split's images."""
-        found = load_digits()
+        found = handwritten()
         chosen = np.flatnonzero(np.isin(found.target, [int(digit) for digit in self.pair]))
         order = np.random.default_rng(self.seed).permutation(len(chosen))
         index = chosen[order[part(len(chosen), split)]]

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from sklearn.model_selection import train_test_split
 
 from automl.core.api import DataError, SplitName
 
@@ -163,6 +162,8 @@ def original(folder: Path, table: str, fold: int) -> tuple[Floats, Floats, dict[
         train, test = np.arange(len(parts[0])), np.arange(len(parts[0]), len(cells))
     labels = cells[:, -1]
     enough = np.unique(labels[train], return_counts=True)[1].min() > 1
+    from sklearn.model_selection import train_test_split
+
     kept, chosen = train_test_split(
         train, test_size=VALID_SHARE, stratify=labels[train] if enough else None, random_state=fold
     )

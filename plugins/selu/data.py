@@ -8,7 +8,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from sklearn.model_selection import train_test_split
 from torch import Tensor
 from torch.nn import functional
 
@@ -26,7 +25,15 @@ from automl.core.api import (
     setting,
 )
 from automl.plugins.selu import archive
-from automl.plugins.selu.tables import BUNDLED, RECIPES, REGRESSIONS, TABLES, Floats, Ints
+from automl.plugins.selu.tables import (
+    BUNDLED,
+    RECIPES,
+    REGRESSIONS,
+    TABLES,
+    Floats,
+    Ints,
+    bundled,
+)
 
 TEST_SHARE, VALID_SHARE = 0.25, 0.15
 ASSAYS, ASSAY_FEATURES = 12, 40
@@ -63,6 +70,8 @@ def split_sizes(rows: int) -> dict[str, int]:
 
 def split_rows(rows: int, seed: int, label: Ints | None) -> dict[SplitName, Ints]:
     """Rows of each split, stratified by ``label`` (rows,) if there is one."""
+    from sklearn.model_selection import train_test_split
+
     sizes = split_sizes(rows)
     rest, test = train_test_split(
         np.arange(rows), test_size=sizes["test"], stratify=label, random_state=seed
@@ -113,7 +122,7 @@ class Suite(Dataset):
         """The table's usual number of rows, its features and classes."""
         if self.table in RECIPES:
             return RECIPES[self.table][1:]
-        found = BUNDLED[self.table]()
+        found = bundled(BUNDLED[self.table])
         return (*found.data.shape, len(found.target_names))
 
     def whole(self) -> tuple[Floats, Ints]:
@@ -123,9 +132,11 @@ class Suite(Dataset):
         if self.table in RECIPES:
             x, label = RECIPES[self.table][0](self.size or rows, random)
         else:
-            found = BUNDLED[self.table]()
+            found = bundled(BUNDLED[self.table])
             x, label = found.data, found.target
             if 0 < self.size < rows:
+                from sklearn.model_selection import train_test_split
+
                 x, _, label, _ = train_test_split(
                     x, label, train_size=self.size, stratify=label, random_state=self.seed
                 )
@@ -165,7 +176,7 @@ class RegressionSuite(Dataset):
     @property
     def info(self) -> DataInfo:
         """Numeric targets in their own units."""
-        found = REGRESSIONS[self.table]()
+        found = bundled(REGRESSIONS[self.table])
         outputs = 1 if found.target.ndim == 1 else found.target.shape[1]
         shapes: dict[str, tuple[int | None, ...]] = {
             "x": (found.data.shape[1],),
@@ -176,7 +187,7 @@ class RegressionSuite(Dataset):
 
     def load(self, split: SplitName) -> Batch:
         """The split's rows, features scaled by the training rows, targets as they are."""
-        found = REGRESSIONS[self.table]()
+        found = bundled(REGRESSIONS[self.table])
         rows = split_rows(len(found.data), self.fold, None)
         target = found.target.reshape(len(found.data), -1).astype(np.float32)
         x = standardised(found.data, rows["train"])[torch.from_numpy(rows[split])]

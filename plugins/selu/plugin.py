@@ -9,7 +9,6 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_linear_bn_eval
 from torch.nn.utils.parametrize import is_parametrized
@@ -179,6 +178,8 @@ def check_targets(train: Split, model: Network) -> None:
 @torch.no_grad()
 def label_scores(plugin: SelfNormalizing, model: Network, split: Split) -> Scores:
     """AUC averaged over the labels that have both answers, and the mean cross-entropy."""
+    from sklearn.metrics import roc_auc_score
+
     model.eval()
     parts = [plugin.predict(model, batch)["logits"] for batch in split.batches(1024)]
     logits, target = torch.cat(parts).double().cpu(), split.examples["target"].double().cpu()

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
 from automl.core.api import DataError, Dataset, Plugin, Probe, Scores, Settings
@@ -103,6 +102,8 @@ class RocAuc(Probe):
         target = split.examples["target"].cpu()
         if len(set(target.tolist())) < logits.shape[1]:
             raise DataError(f"a class is missing from the test split of {data.name!r}")
+        from sklearn.metrics import roc_auc_score
+
         areas = [
             roc_auc_score((target == label).numpy(), column.numpy())
             for label, column in enumerate(logits.T)

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from sklearn import datasets
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 Ints = np.ndarray[Any, np.dtype[np.int64]]
@@ -42,6 +41,13 @@ def spirals3(rows: int, random: Random) -> Table:
     return points + 0.35 * random.normal(size=points.shape), label
 
 
+def bundled(name: str, *arguments: Any, **settings: Any) -> Any:
+    """What scikit-learn's function of that name gives; imported late, it takes seconds."""
+    from sklearn import datasets
+
+    return getattr(datasets, name)(*arguments, **settings)
+
+
 def parity(rows: int, random: Random) -> Table:
     """Six uniform features; whether an odd number of the first three exceeds one half."""
     x = random.uniform(size=(rows, 6))
@@ -50,21 +56,22 @@ def parity(rows: int, random: Random) -> Table:
 
 def hastie(rows: int, random: Random) -> Table:
     """Ten Gaussian features; whether their squares sum to more than 9.34."""
-    x, label = datasets.make_hastie_10_2(rows, random_state=random)
+    x, label = bundled("make_hastie_10_2", rows, random_state=random)
     return x, (label > 0).astype(np.int64)
 
 
 def gaussian_quantiles(rows: int, random: Random) -> Table:
     """Four shells of a Gaussian in eight dimensions."""
-    found: Table = datasets.make_gaussian_quantiles(
-        n_samples=rows, n_features=8, n_classes=4, random_state=random
+    found: Table = bundled(
+        "make_gaussian_quantiles", n_samples=rows, n_features=8, n_classes=4, random_state=random
     )
     return found
 
 
 def five_classes(rows: int, random: Random) -> Table:
     """Two clusters for each of five classes, 10 informative features of 20, 2 % flipped."""
-    found: Table = datasets.make_classification(
+    found: Table = bundled(
+        "make_classification",
         rows,
         20,
         n_informative=10,
@@ -78,13 +85,13 @@ def five_classes(rows: int, random: Random) -> Table:
 
 def circles(rows: int, random: Random) -> Table:
     """Two circles, one within the other."""
-    found: Table = datasets.make_circles(rows, noise=0.08, factor=0.6, random_state=random)
+    found: Table = bundled("make_circles", rows, noise=0.08, factor=0.6, random_state=random)
     return found
 
 
 def moons(rows: int, random: Random) -> Table:
     """Two half moons, noise 0.25."""
-    found: Table = datasets.make_moons(rows, noise=0.25, random_state=random)
+    found: Table = bundled("make_moons", rows, noise=0.25, random_state=random)
     return found
 
 
@@ -96,13 +103,14 @@ def checkerboard(rows: int, random: Random) -> Table:
 
 def friedman(rows: int, random: Random) -> Table:
     """Friedman's first regression function, its terciles as classes."""
-    x, y = datasets.make_friedman1(rows, noise=1.0, random_state=random)
+    x, y = bundled("make_friedman1", rows, noise=1.0, random_state=random)
     return x, np.digitize(y, np.quantile(y, (1 / 3, 2 / 3))).astype(np.int64)
 
 
 def madelon(rows: int, random: Random) -> Table:
     """Clusters on the corners of a five-dimensional cube, hidden among 100 features."""
-    found: Table = datasets.make_classification(
+    found: Table = bundled(
+        "make_classification",
         rows,
         100,
         n_informative=5,
@@ -145,11 +153,11 @@ def glyphs(rows: int, random: Random) -> Table:
     return np.abs(maps[label] - flipped).astype(np.float64), label
 
 
-BUNDLED: dict[str, Callable[[], Any]] = {
-    "iris": datasets.load_iris,
-    "wine": datasets.load_wine,
-    "breast_cancer": datasets.load_breast_cancer,
-    "digits": datasets.load_digits,
+BUNDLED = {  # as scikit-learn calls them
+    "iris": "load_iris",
+    "wine": "load_wine",
+    "breast_cancer": "load_breast_cancer",
+    "digits": "load_digits",
 }
 # The usual number of rows, features and classes.
 RECIPES: dict[str, tuple[Callable[[int, Random], Table], int, int, int]] = {
@@ -169,7 +177,7 @@ RECIPES: dict[str, tuple[Callable[[int, Random], Table], int, int, int]] = {
     "glyphs": (glyphs, 1500, 35, 10),
 }
 TABLES = (*BUNDLED, *RECIPES)
-REGRESSIONS: dict[str, Callable[[], Any]] = {
-    "diabetes": datasets.load_diabetes,
-    "linnerud": datasets.load_linnerud,
+REGRESSIONS = {
+    "diabetes": "load_diabetes",
+    "linnerud": "load_linnerud",
 }

@@ -8,7 +8,6 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from sklearn.cluster import KMeans
 
 from automl.core.api import Bar, Claim, ClaimRun, DataInfo, RunResult, Scores
 from automl.core.digits import Digits
@@ -217,6 +216,8 @@ def k_means(seed: int) -> Scores:
     """A hundred centres, each named by the class that is most frequent in it."""
     data, _ = digits_of(seed)
     train, test = data.load("train"), data.load("test")
+    from sklearn.cluster import KMeans
+
     centres = KMeans(100, n_init=1, random_state=seed).fit(train["x"].flatten(1).numpy())
     votes = np.zeros((100, 10))
     np.add.at(votes, (centres.labels_, train["target"].numpy()), 1)
