@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 import os
 import shutil
 import signal
@@ -90,6 +92,23 @@ PluginMaker = Callable[..., str]
 def one_thread() -> None:
     """Tests measure behaviour, not speed; two cores are shared by all of them."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def operators_are_read_once() -> Iterator[None]:
+    """PyTorch's exporter parses its 500 operators anew for each graph: half a second each time."""
+    from torch.onnx._internal.exporter._registration import ONNXRegistry
+
+    read = functools.cache(ONNXRegistry.from_torchlib)
+
+    def copied(opset_version: int) -> ONNXRegistry:
+        registry = copy.copy(read(opset_version))
+        registry.functions = {name: list(found) for name, found in registry.functions.items()}
+        return registry
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ONNXRegistry, "from_torchlib", staticmethod(copied))
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -19,6 +19,7 @@ from automl.core.trial import seed_everything
 from automl.export import graph
 from automl.export.session import Session
 from automl.plugins.ntk_svm import bound, certificate, claims, kernel, losses, solvers
+from automl.plugins.ntk_svm import export as exporting
 from automl.plugins.ntk_svm.config import DEFAULTS, LOSSES, Config
 from automl.plugins.ntk_svm.data import Clouds, DigitPairs
 from automl.plugins.ntk_svm.model import CentredNetwork, KernelMachine
@@ -483,16 +484,24 @@ def test_the_graph_holds_what_carries_weight_only(settings, tmp_path: Path) -> N
 
 
 @pytest.mark.slow
-def test_the_exported_certificate_is_the_librarys(tmp_path: Path) -> None:
+def test_the_exported_certificate_is_the_librarys(tmp_path: Path, monkeypatch) -> None:
     model, config, run = fitted()
     part = PLUGIN.export(model, config, run.data.info).parts["certificate"]
-    graph.write(part, tmp_path / "certificate.onnx", {})
     split = run.data.split("test")
     x, target = split.examples["x"], split.examples["target"]
+
+    def check(label: torch.Tensor, radius: torch.Tensor) -> None:
+        wanted, right = certificate.radii(model, x, target), label == target
+        torch.testing.assert_close(radius[right].double(), wanted[right], rtol=0, atol=1e-5)
+
+    with torch.no_grad():
+        check(*part.module(x)[1:])
+    for module in (certificate, exporting):  # each halving is written out: a few show it as well
+        monkeypatch.setattr(module, "HALVINGS", 6)
+    graph.write(part, tmp_path / "certificate.onnx", {})
     found = Session(tmp_path / "certificate.onnx")({"x": x})
-    right = found["label"] == target
-    wanted = certificate.radii(model, x, target)
-    torch.testing.assert_close(found["radius"][right].double(), wanted[right], rtol=0, atol=1e-5)
+    check(found["label"], found["radius"])
+    assert found["radius"].unique().numel() > 3
 
 
 # ---------------------------------------------------------------- claims
