@@ -342,6 +342,6 @@ def test_models_of_other_kinds_are_exported(
     assert web["runtime"] == "onnxruntime-web 1.30.0"
     assert web["engine"] == "wasm"
     assert (web["batch"], native["batch"]) == (1, 1)
-    assert 0 < web["min_us"] <= web["p50_us"]
+    assert 0 <= web["min_us"] <= web["p50_us"]  # a browser's clock stands still for 0.1 ms
     assert "model.js" in (folder / "README.md").read_text()
     assert os.access(folder / "ort" / "ort-wasm-simd-threaded.wasm", os.R_OK)

@@ -36,7 +36,9 @@ def store() -> Iterator[Store]:
 def test_a_clock_that_jumps_decides_nothing(make_plugin, store, monkeypatch) -> None:
     jumps = itertools.cycle([0.0, 1e9, -1.0, 4e9, 1.0])
     monkeypatch.setattr(time, "time", lambda: next(jumps))
-    settings = SearchSettings(executor="inline", sampler="random", trial_timeout=60.0)
+    settings = SearchSettings(
+        executor="inline", sampler="random", pruner="none", trial_timeout=60.0
+    )
     job = Job((make_plugin(),), Budget(trials=5, timeout=120), settings=settings)
     result = search(job, store)
     assert (result.state, result.complete) == ("complete", 5)
