@@ -9,6 +9,7 @@ from pathlib import Path
 from measure import finish
 
 from automl.core.entrants import Job
+from automl.core.observer import Silent
 from automl.core.search import search
 from automl.core.study import Budget, SearchSettings
 from automl.dataset_db import Store
@@ -41,7 +42,7 @@ def per_minute(workers: int, executor: str, folder: Path) -> float:
     return 60 * (TRIALS - workers) / (watch.ended[TRIALS - workers] - watch.ended[0])
 
 
-class Watch:
+class Watch(Silent):
     """Notes when trials end."""
 
     def __init__(self) -> None:
@@ -50,9 +51,6 @@ class Watch:
     def trial_ended(self, trial: object, best: int | None) -> None:
         """A trial ended."""
         self.ended.append(time.monotonic())
-
-    def __getattr__(self, name: str) -> object:
-        return lambda *args: None
 
 
 def main(executor: str = "processes", name: str = "workers") -> None:

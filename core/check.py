@@ -47,14 +47,14 @@ HEADINGS = (
 SPLITS: tuple[SplitName, ...] = ("train", "valid", "test")
 FEW = 64  # examples, where a law does not need a whole split
 # Imports the plugin twice over: its light package first, then the module with the class. What the
-# engine itself depends on is there before (scikit-learn's imports draw a random number).
+# engine itself depends on is there before, as it is in a worker.
 IMPORT_PROBE = """
 import sys, os, json
 sys.path[:0] = json.loads(sys.argv[1])
 from automl.core.discovery import catalogue
 card = catalogue().plugin_card(sys.argv[2])
 assert "torch" not in sys.modules, "listing the plugin imports torch"
-import random, numpy, torch, optuna, automl.core.plugin, automl.core.digits
+import random, numpy, torch, optuna, automl.core.trial
 def state():
     return (torch.get_rng_state().tolist(), torch.get_num_threads(), random.getstate(),
             numpy.random.get_state()[1].tolist(), os.getcwd(), sorted(os.listdir()))

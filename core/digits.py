@@ -49,8 +49,7 @@ class Digits(Dataset):
 
     def load(self, split: SplitName) -> Batch:
         """Take the split's images."""
-        found = handwritten()
-        index = self.index()[split]
+        found, index = handwritten(), self.index()[split]
         images = torch.from_numpy(found.images[index].astype(np.float32) / 16)
         return {"x": images[:, None], "target": torch.from_numpy(found.target[index]).long()}
 

@@ -12,6 +12,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+
+# Draws a random number when it is imported, and scikit-learn imports it: never in mid-trial, where
+# the first trial of a worker would then differ from the others.
+import rich.style  # noqa: F401
 import torch
 from torch import nn
 

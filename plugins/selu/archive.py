@@ -143,6 +143,8 @@ def authors(folder: Path, table: str, fold: int) -> tuple[Floats, Floats, dict[S
 
 def original(folder: Path, table: str, fold: int) -> tuple[Floats, Floats, dict[SplitName, Ints]]:
     """The layout of 2014; validation rows are drawn from the training part."""
+    from sklearn.model_selection import train_test_split
+
     whole, folds = folder / f"{table}_R.dat", folder / "conxuntos_kfold.dat"
     halves = [folder / f"{table}_{name}_R.dat" for name in ("train", "test")]
     if whole.exists():
@@ -162,8 +164,6 @@ def original(folder: Path, table: str, fold: int) -> tuple[Floats, Floats, dict[
         train, test = np.arange(len(parts[0])), np.arange(len(parts[0]), len(cells))
     labels = cells[:, -1]
     enough = np.unique(labels[train], return_counts=True)[1].min() > 1
-    from sklearn.model_selection import train_test_split
-
     kept, chosen = train_test_split(
         train, test_size=VALID_SHARE, stratify=labels[train] if enough else None, random_state=fold
     )

@@ -90,6 +90,8 @@ class RocAuc(Probe):
         Raises:
             DataError: if the model has no logits, or a class is missing from the test split.
         """
+        from sklearn.metrics import roc_auc_score
+
         predict = getattr(plugin, "predict", None)
         if predict is None:
             raise DataError(f"plugin {plugin.name!r} has no predict: its logits are not known")
@@ -102,8 +104,6 @@ class RocAuc(Probe):
         target = split.examples["target"].cpu()
         if len(set(target.tolist())) < logits.shape[1]:
             raise DataError(f"a class is missing from the test split of {data.name!r}")
-        from sklearn.metrics import roc_auc_score
-
         areas = [
             roc_auc_score((target == label).numpy(), column.numpy())
             for label, column in enumerate(logits.T)

@@ -214,10 +214,10 @@ def untrained(seed: int) -> Scores:
 
 def k_means(seed: int) -> Scores:
     """A hundred centres, each named by the class that is most frequent in it."""
-    data, _ = digits_of(seed)
-    train, test = data.load("train"), data.load("test")
     from sklearn.cluster import KMeans
 
+    data, _ = digits_of(seed)
+    train, test = data.load("train"), data.load("test")
     centres = KMeans(100, n_init=1, random_state=seed).fit(train["x"].flatten(1).numpy())
     votes = np.zeros((100, 10))
     np.add.at(votes, (centres.labels_, train["target"].numpy()), 1)

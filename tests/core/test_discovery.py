@@ -147,3 +147,19 @@ def test_a_slip_is_told_before_torch_is_imported(misuse: str) -> None:
         "assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code, misuse], check=True, capture_output=True)
+
+
+def test_what_a_trial_imports_late_leaves_its_seed_alone() -> None:
+    code = (
+        "import random, numpy as np, sys, torch\n"
+        "from automl.core.digits import Digits\n"
+        "from automl.core.trial import seed_everything\n"
+        "seed_everything(0)\n"
+        "states = lambda: (random.getstate(), np.random.get_state()[2], torch.initial_seed())\n"
+        "before = states()\n"
+        "assert 'sklearn' not in sys.modules\n"
+        "Digits().load('train')\n"
+        "import sklearn.metrics, sklearn.cluster, sklearn.ensemble, scipy.stats, pandas\n"
+        "assert states() == before"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
