@@ -10,20 +10,16 @@ from measure import finish
 
 from automl.core.entrants import Job
 from automl.core.observer import Silent
+from automl.core.record import TrialEnd, TrialStart
 from automl.core.search import search
 from automl.core.study import Budget, SearchSettings
 from automl.dataset_db import Store
 
-TRIALS, STEPS = 12, 150
+TRIALS, STEPS = 8, 150  # of each worker
 
 
 def per_minute(workers: int, executor: str, folder: Path) -> float:
-    """Trials per minute while every worker has one.
-
-    Counted from the end of the first trial, since each worker's first one pays for its start, to
-    the last moment at which no worker has run out of trials: workers do not start in step, and
-    what the last one does alone would count as waiting of the others.
-    """
+    """Trials per minute while every worker is at work."""
     settings = SearchSettings(
         executor=executor, workers=workers, threads=1, sampler="random", pruner="none"
     )
@@ -31,34 +27,58 @@ def per_minute(workers: int, executor: str, folder: Path) -> float:
     more = ("glimpse=false", "optimizer=adam", f"steps={STEPS}", f"eval_every={STEPS}")
     job = Job(
         ("ptrnet",),
-        Budget(trials=TRIALS),
+        Budget(trials=TRIALS * workers),
         "convex-hull:train_size=2000",
         overrides=(*fixed, *more),
         settings=settings,
     )
-    with Store(str(folder / f"{workers}.db"), artifacts=folder / str(workers)) as store:
+    folder.mkdir()
+    with Store(str(folder / "automl.db"), artifacts=folder / "artifacts") as store:
         watch = Watch()
         search(job, store, watch)
-    return 60 * (TRIALS - workers) / (watch.ended[TRIALS - workers] - watch.ended[0])
+    return 60 * watch.rate(workers)
 
 
 class Watch(Silent):
-    """Notes when trials end."""
+    """Notes when trials begin and end."""
 
     def __init__(self) -> None:
-        self.ended: list[float] = []
+        self.began: dict[int, float] = {}
+        self.ended: dict[int, float] = {}
 
-    def trial_ended(self, trial: object, best: int | None) -> None:
+    def trial_started(self, trial: TrialStart) -> None:
+        """A trial was handed out."""
+        self.began[trial.number] = time.monotonic()
+
+    def trial_ended(self, trial: TrialEnd, best: int | None) -> None:
         """A trial ended."""
-        self.ended.append(time.monotonic())
+        self.ended[trial.number] = time.monotonic()
+
+    def rate(self, workers: int) -> float:
+        """Trials per second, from when every worker has started to when one has run out.
+
+        A worker's first trial pays for its start. A trial that lies partly in that time counts
+        with the share that does; whole ones alone would make the rate depend on who is ahead.
+        """
+        times = sorted(self.ended.values())
+        first, last = times[workers - 1], times[-workers]
+        shares = (
+            max(0.0, min(end, last) - max(self.began[number], first)) / (end - self.began[number])
+            for number, end in self.ended.items()
+        )
+        return sum(shares) / (last - first)
 
 
 def main(executor: str = "processes", name: str = "workers") -> None:
-    """Measure and print."""
+    """Measure one worker before and after two, since the machine's speed drifts, and print."""
     with tempfile.TemporaryDirectory() as folder:
-        one, two = (per_minute(count, executor, Path(folder)) for count in (1, 2))
+        rates = [
+            per_minute(workers, executor, Path(folder) / str(turn))
+            for turn, workers in enumerate((1, 2, 1))
+        ]
+    one, two = (rates[0] + rates[2]) / 2, rates[1]
     details = {
-        "one worker": f"{one:.1f} trials/min",
+        "one worker": f"{rates[0]:.1f} and {rates[2]:.1f} trials/min",
         "two workers": f"{two:.1f} trials/min",
         "trial": f"ptrnet, {STEPS} steps",
         "threads": "one in each worker",
