@@ -6,7 +6,7 @@ import hashlib
 import warnings
 from collections.abc import Callable
 from copy import copy
-from typing import Any, Literal, cast
+from typing import Any, ClassVar, Literal, cast
 
 import optuna
 from optuna.distributions import BaseDistribution
@@ -17,6 +17,7 @@ SAMPLERS: tuple[SamplerName | Literal["auto"], ...] = (
     "auto", "tpe", "gp", "cmaes", "nsga2", "nsga3", "qmc", "random",
 )  # fmt: skip
 POPULATION = 20  # of a generation; Optuna's 50 would leave most searches at random
+AT_RANDOM = 6  # trials before TPE proposes; Optuna's 10 are a good part of a small budget
 REPLAYED = ("cmaes", "nsga2", "nsga3")  # keep their state in Optuna's trials as they are asked
 
 
@@ -26,37 +27,44 @@ def derived_seed(seed: int, *what: object) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") >> 1
 
 
-class SeededTPESampler(optuna.samplers.TPESampler):
-    """TPE whose random stream depends only on the study's seed and the trial's number.
+class Seeded(optuna.samplers.BaseSampler):
+    """A sampler whose random stream depends only on the study's seed and the trial's number.
 
     So a resumed search proposes what an uninterrupted one would have, and nothing about the
-    sampler has to be stored. Parameters are modelled in groups: Optuna's default falls back to
-    independent sampling on conditional spaces.
+    sampler has to be stored.
     """
 
-    def __init__(self, seed: int, parallel: bool) -> None:
+    name: ClassVar[str]
+
+    def __init__(self, seed: int, **options: Any) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            super().__init__(seed=seed, multivariate=True, group=True, constant_liar=parallel)
+            super().__init__(seed=seed, **options)  # type: ignore[call-arg]  # Optuna's sampler
         self._study_seed = seed
 
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
-        """Reseed for this trial, then do as TPE does."""
-        reseed(self, derived_seed(self._study_seed, "tpe", trial.number))
+        """Reseed for this trial, then do as Optuna's does."""
+        reseed(self, derived_seed(self._study_seed, self.name, trial.number))
         super().before_trial(study, trial)
 
 
-class SeededRandomSampler(optuna.samplers.RandomSampler):
-    """Random search whose stream depends only on the study's seed and the trial's number."""
+class SeededTPESampler(Seeded, optuna.samplers.TPESampler):
+    """TPE, seeded. Parameters are modelled in groups.
 
-    def __init__(self, seed: int) -> None:
-        super().__init__(seed)
-        self._study_seed = seed
+    Optuna's default falls back to independent sampling on conditional spaces.
+    """
 
-    def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
-        """Reseed for this trial."""
-        reseed(self, derived_seed(self._study_seed, "random", trial.number))
-        super().before_trial(study, trial)
+    name = "tpe"
+
+    def __init__(self, seed: int, parallel: bool) -> None:
+        kinds = {"multivariate": True, "group": True, "constant_liar": parallel}
+        super().__init__(seed, n_startup_trials=AT_RANDOM, **kinds)
+
+
+class SeededRandomSampler(Seeded, optuna.samplers.RandomSampler):
+    """Random search, seeded."""
+
+    name = "random"
 
 
 class WithPruned:
@@ -96,19 +104,17 @@ def completed(trial: FrozenTrial) -> FrozenTrial:
     return found
 
 
-class SeededGPSampler(optuna.samplers.GPSampler):
-    """A Gaussian process whose stream depends only on the study's seed and the trial's number."""
+class SeededGPSampler(Seeded, optuna.samplers.GPSampler):
+    """A Gaussian process, seeded."""
+
+    name = "gp"
 
     def __init__(self, seed: int) -> None:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            super().__init__(seed=seed, warn_independent_sampling=False)
-        self._study_seed = seed
+        super().__init__(seed, warn_independent_sampling=False)
 
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
-        """Reseed for this trial, and fit the process without a start from the last fit."""
-        self._gprs_cache_list = None  # which a resumed search does not have
-        reseed(self, derived_seed(self._study_seed, "gp", trial.number))
+        """Fit the process without a start from the last fit, which a resumed search has not."""
+        self._gprs_cache_list = None
         super().before_trial(study, trial)
 
     def infer_relative_search_space(
@@ -127,8 +133,8 @@ class SeededGPSampler(optuna.samplers.GPSampler):
         return super().sample_relative(cast("optuna.Study", WithPruned(study)), trial, search_space)
 
 
-class SeededCmaEsSampler(optuna.samplers.CmaEsSampler):
-    """CMA-ES whose stream depends only on the study's seed and the trial's number.
+class SeededCmaEsSampler(Seeded, optuna.samplers.CmaEsSampler):
+    """CMA-ES, seeded.
 
     Its distribution is kept by Optuna in the trials' attributes; ``SearchPlan.restore`` gets it
     back by asking and telling again. A generation that has shaped the distribution cannot be told
@@ -136,18 +142,10 @@ class SeededCmaEsSampler(optuna.samplers.CmaEsSampler):
     where all can be compared, and nothing of what a promoted one reaches afterwards.
     """
 
-    def __init__(self, seed: int) -> None:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            super().__init__(
-                seed=seed, warn_independent_sampling=False, consider_pruned_trials=True
-            )
-        self._study_seed = seed
+    name = "cmaes"
 
-    def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
-        """Reseed for this trial."""
-        reseed(self, derived_seed(self._study_seed, "cmaes", trial.number))
-        super().before_trial(study, trial)
+    def __init__(self, seed: int) -> None:
+        super().__init__(seed, warn_independent_sampling=False, consider_pruned_trials=True)
 
     def infer_relative_search_space(
         self, study: optuna.Study, trial: FrozenTrial
@@ -156,37 +154,27 @@ class SeededCmaEsSampler(optuna.samplers.CmaEsSampler):
         return super().infer_relative_search_space(cast("optuna.Study", WithPruned(study)), trial)
 
 
-class SeededNSGAIISampler(optuna.samplers.NSGAIISampler):
-    """NSGA-II (Deb et al. 2002) whose stream depends only on the study's seed and the number.
+class SeededNSGAIISampler(Seeded, optuna.samplers.NSGAIISampler):
+    """NSGA-II (Deb et al. 2002), seeded.
 
     It breeds from complete trials only. With ``asha`` one that was paused counts from when it is
     complete; that order is not on record, so that a resumed search may breed others than an
     uninterrupted one.
     """
 
+    name = "nsga2"
+
     def __init__(self, seed: int) -> None:
-        super().__init__(seed=seed, population_size=POPULATION)
-        self._study_seed = seed
-
-    def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
-        """Reseed for this trial."""
-        reseed(self, derived_seed(self._study_seed, "nsga2", trial.number))
-        super().before_trial(study, trial)
+        super().__init__(seed, population_size=POPULATION)
 
 
-class SeededNSGAIIISampler(optuna.samplers.NSGAIIISampler):
+class SeededNSGAIIISampler(Seeded, optuna.samplers.NSGAIIISampler):
     """NSGA-III (Deb and Jain 2014), seeded, and with ``asha``, as ``SeededNSGAIISampler``."""
 
-    def __init__(self, seed: int) -> None:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            super().__init__(seed=seed, population_size=POPULATION)
-        self._study_seed = seed
+    name = "nsga3"
 
-    def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
-        """Reseed for this trial."""
-        reseed(self, derived_seed(self._study_seed, "nsga3", trial.number))
-        super().before_trial(study, trial)
+    def __init__(self, seed: int) -> None:
+        super().__init__(seed, population_size=POPULATION)
 
 
 class NumberedQMCSampler(optuna.samplers.QMCSampler):

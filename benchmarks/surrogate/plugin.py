@@ -34,10 +34,16 @@ class Config(Settings):
     batch: int = setting(6, low=0, high=12, doc="logarithm to base 2 of the batch size")
     dropout: float = setting(0.2, low=0, high=1, doc="rate, of networks that have it")
 
-    def features(self) -> list[list[float]]:
-        """What the forest takes, a row for each epoch."""
+    def curve(self) -> np.ndarray:
+        """The accuracy after each epoch: (EPOCHS,).
+
+        The mean of the forest's trees, asked without what ``predict`` does around each of them,
+        which takes twenty times as long.
+        """
         own = [math.log10(self.lr), self.momentum, float(self.batch), self.dropout]
-        return [[*own, float(epoch)] for epoch in range(1, EPOCHS + 1)]
+        rows = np.array([[*own, epoch] for epoch in range(1, EPOCHS + 1)], dtype=np.float32)
+        trees = forests()[self.network]["forest"].estimators_
+        return np.mean([tree.tree_.predict(rows)[:, 0] for tree in trees], axis=0)
 
 
 @cache
@@ -89,7 +95,7 @@ class Surrogate(Plugin[Config, Model]):
     def fit(self, model: Model, config: Config, run: Run) -> None:
         """Report epoch by epoch, from where it was paused."""
         kept = run.restore() or {"epoch": 0}
-        curve = forests()[config.network]["forest"].predict(np.array(config.features()))
+        curve = config.curve()
         for epoch in range(kept["epoch"] + 1, EPOCHS + 1):
             accuracy = float(curve[epoch - 1])
             run.report(
@@ -100,7 +106,7 @@ class Surrogate(Plugin[Config, Model]):
 
     def evaluate(self, model: Model, config: Config, split: Split) -> Scores:
         """The accuracy of the last epoch."""
-        curve = forests()[config.network]["forest"].predict(np.array(config.features()))
+        curve = config.curve()
         return {"accuracy": float(curve[-1]), "nll": 1 - float(curve[-1])}
 
     def example(self, config: Config, data: DataInfo) -> dict[str, Tensor]:
