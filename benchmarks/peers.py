@@ -5,8 +5,9 @@
     python benchmarks/tables.py lemur.db surrogates.joblib
     AUTOML_SURROGATES=surrogates.joblib python benchmarks/peers.py --runs runs.jsonl
 
-Runs that are on record in ``--runs`` are not run again. Options: ``--seeds N`` (5), ``--jobs N``
-processes (1), ``--only TEXT`` contests, ``--figure FILE.html`` the anytime curves, ``--json``.
+Runs that are on record in ``--runs`` are not run again. Options: ``--seeds 0-4``, or several
+such ranges with commas, ``--jobs N`` processes (1), ``--only TEXT`` contests, ``--figure
+FILE.html`` the anytime curves, ``--json``.
 """
 
 from __future__ import annotations
@@ -50,13 +51,19 @@ def on_record(path: Path) -> dict[Key, dict[str, Any]]:
     return {(row["contest"], row["method"], row["seed"]): row for row in rows}
 
 
+def seeds(text: str) -> list[int]:
+    """The numbers of ranges such as ``0-4,100-104``."""
+    ranges = [part.partition("-") for part in text.split(",")]
+    return [seed for first, _, last in ranges for seed in range(int(first), int(last or first) + 1)]
+
+
 def complete(asked: argparse.Namespace, methods: Sequence[str]) -> dict[Key, dict[str, Any]]:
     """All runs; those that are missing are run and recorded."""
     path = Path(asked.runs)
     known = on_record(path)
     wanted = [
         (contest, method, seed)
-        for seed in range(asked.seeds)
+        for seed in seeds(asked.seeds)
         for contest in CONTESTS
         if asked.only in contest.name
         for method in methods
@@ -164,7 +171,7 @@ def main() -> None:
     """Run what is missing, then judge."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", default="peers.jsonl")
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--seeds", default="0-4")
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--only", default="")
     parser.add_argument("--figure")
