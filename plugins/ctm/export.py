@@ -36,7 +36,7 @@ class Encoder(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Inputs to what ``Step`` takes, histories with the batch first."""
         given = self.model.inputs(x)[0]
-        state = outward(self.model.initial(len(x)))
+        state = outward(self.model.initial(x.shape[0]))
         seen = (given,) if isinstance(given, Tensor) else given
         return tuple(part.clone() for part in (*seen, *state))
 

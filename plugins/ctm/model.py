@@ -272,7 +272,7 @@ class Machine(Thinker):
 
     def think(self, x: Tensor) -> Tensor:
         """As in ``Thinker``."""
-        state, readings = self.initial(len(x)), []
+        state, readings = self.initial(x.shape[0]), []
         for given in self.inputs(x):
             state, reading = self.tick(given, state)
             readings.append(reading)
@@ -294,7 +294,7 @@ class Recurrent(Thinker):
 
     def think(self, x: Tensor) -> Tensor:
         """As in ``Thinker``."""
-        h, c = (part.expand(len(x), -1) for part in self.start)
+        h, c = (part.expand(x.shape[0], -1) for part in self.start)
         readings = []
         for given in self.inputs(x):
             seen = given if isinstance(given, Tensor) else self.attention(self.query(h), *given)

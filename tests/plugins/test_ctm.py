@@ -34,7 +34,7 @@ TASKS = {
     "parity": "cumulative-parity:n=6,train_size=200",
     "sort": "sort-numbers:n=4,train_size=200",
     "maze": "maze:cells=3,moves=6,train_size=100",
-    "questions": "digit-questions:train_size=100",
+    "questions": "digit-questions:digits=2,operations=1,train_size=100",
 }
 
 
@@ -262,7 +262,7 @@ def test_bad_mazes_are_refused() -> None:
 
 
 def test_questions_are_answered_modulo_ten() -> None:
-    data = catalogue().dataset(TASKS["questions"])
+    data = catalogue().dataset("digit-questions:train_size=100")
     batch = data.load("valid")
     digits = catalogue().dataset("digits").split("valid").examples
     parts = batch["x"][:, 192:].long()
@@ -315,7 +315,8 @@ def test_sorting_and_tables_are_learnt() -> None:
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("arch", ["ctm", "lstm"])
 def test_every_task_exports(task, arch, tmp_path: Path) -> None:
-    ticks = {"iterations": 4, "memory_length": 3}  # each is written out
+    many = 4 if task == "sort" else 2  # each is written out; each sorts one number
+    ticks = {"iterations": many, "memory_length": 2, "answer_ticks": 2}
     model, config, data = built(task, arch=arch, tau=0.02, **ticks)
     with (
         torch.no_grad()
@@ -326,6 +327,8 @@ def test_every_task_exports(task, arch, tmp_path: Path) -> None:
     found = compare(exportable, Session(tmp_path / "model.onnx"), eager_model(model, exportable))
     assert found["ok"], found
     for part, inner in exportable.parts.items():
+        if part == "step" and task not in ("digits", "sort"):
+            continue  # a tick is the same whatever is attended to, and another where nothing is
         path = tmp_path / f"{part}.onnx"
         graph.write(inner, path, {})
         assert compare(inner, Session(path), eager_part(inner))["ok"], part
