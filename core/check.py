@@ -14,6 +14,7 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -46,21 +47,22 @@ HEADINGS = (
 )
 SPLITS: tuple[SplitName, ...] = ("train", "valid", "test")
 FEW = 64  # examples, where a law does not need a whole split
-# Imports the plugin twice over: its light package first, then the module with the class. What the
+# Imports plugins twice over: the light packages first, then the modules with the classes. What the
 # engine itself depends on is there before, as it is in a worker.
 IMPORT_PROBE = """
 import sys, os, json
 sys.path[:0] = json.loads(sys.argv[1])
 from automl.core.discovery import catalogue
-card = catalogue().plugin_card(sys.argv[2])
+cards = [catalogue().plugin_card(reference) for reference in sys.argv[2:]]
 assert "torch" not in sys.modules, "listing the plugin imports torch"
 import random, numpy, torch, optuna, automl.core.trial
 def state():
     return (torch.get_rng_state().tolist(), torch.get_num_threads(), random.getstate(),
             numpy.random.get_state()[1].tolist(), os.getcwd(), sorted(os.listdir()))
 before = state()
-card.load()
-assert state() == before, "importing it changes a seed, the threads, the folder or its files"
+for card in cards:
+    card.load()
+    assert state() == before, card.name + " changes a seed, the threads, the folder or its files"
 """
 
 
@@ -123,10 +125,8 @@ class Case:
         seed_everything(seed)
         model: nn.Module = self.plugin.build(config, self.dataset.info)
         run = Run(self.dataset, seed, on_report=on_report, checkpoint_path=path)
-        try:
+        with suppress(Stop):
             self.plugin.fit(model, config, run)
-        except Stop:
-            return model, seen
         return model, seen
 
 
@@ -190,12 +190,15 @@ def refused(setting: Settings, name: str, value: Any) -> None:
 
 def import_has_no_effect(case: Case) -> None:
     """Importing prints nothing, writes nothing, seeds nothing; listing imports no torch."""
-    reference = case.reference
-    if Path(reference).exists():
-        reference = str(Path(reference).resolve())
+    imports_have_no_effect([case.reference])
+
+
+def imports_have_no_effect(references: Iterable[str]) -> None:
+    """The same of several plugins, which share what a process needs to import PyTorch."""
+    given = [str(Path(name).resolve()) if Path(name).exists() else name for name in references]
     with tempfile.TemporaryDirectory() as folder:
         done = subprocess.run(
-            [sys.executable, "-c", IMPORT_PROBE, json.dumps(sys.path), reference],
+            [sys.executable, "-c", IMPORT_PROBE, json.dumps(sys.path), *given],
             cwd=folder,
             capture_output=True,
             text=True,
@@ -283,10 +286,8 @@ def fit_beats_untrained(case: Case) -> None:
 
     seed_everything(0)
     model = case.plugin.build(config, case.dataset.info)
-    try:
+    with suppress(Stop):
         case.plugin.fit(model, config, Run(case.dataset, 0, on_report=on_report))
-    except Stop:
-        return
     assert best > sign * start, f"{metric.name} is {start:g} untrained and {sign * best:g} fitted"
 
 

@@ -5,21 +5,40 @@ from pathlib import Path
 
 import pytest
 
-from automl.core.check import LAWS, Case, check
+from automl.core.check import LAWS, Case, check, import_has_no_effect, imports_have_no_effect
 from automl.core.discovery import catalogue
 from automl.export.law import export_matches_torch
 from automl.ui.scaffold import new_plugin
 
 ROOT = Path(__file__).parents[2]
 EVERY_LAW = (*LAWS, export_matches_torch)
+ALONE = [law for law in EVERY_LAW if law is not import_has_no_effect]
 OURS = [card.name for card in catalogue().architectures()]
+EXAMPLE = str(ROOT / "examples/automl-rbfnet/automl_rbfnet")
 
 
-@pytest.mark.parametrize("law", EVERY_LAW, ids=lambda law: law.__name__)
-@pytest.mark.parametrize("plugin", [*OURS, str(ROOT / "examples/automl-rbfnet/automl_rbfnet")])
+@pytest.mark.parametrize("law", ALONE, ids=lambda law: law.__name__)
+@pytest.mark.parametrize("plugin", [*OURS, EXAMPLE])
 def test_law(plugin: str, law) -> None:
     (finding,) = check(Case(plugin), [law])
     assert finding.state == "kept", finding.reason
+
+
+def test_importing_any_plugin_has_no_effect() -> None:
+    every = [*OURS, EXAMPLE]
+    try:
+        imports_have_no_effect(every)  # one process: each has to import PyTorch
+    except AssertionError:
+        for plugin in every:  # which one was it?
+            test_law(plugin, import_has_no_effect)
+        raise
+
+
+def test_an_import_with_an_effect_is_noticed_among_others(make_plugin) -> None:
+    guilty = Path(make_plugin(name="guilty")) / "plugin.py"
+    guilty.write_text(f"{guilty.read_text()}\ntorch.manual_seed(3)\n")
+    with pytest.raises(AssertionError, match="guilty changes a seed"):
+        imports_have_no_effect(["selu", str(guilty.parent), EXAMPLE])
 
 
 def test_every_folder_of_a_paper_is_registered_and_the_other_way_round() -> None:
