@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -37,11 +38,23 @@ SPEC = StudySpec(
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def db(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """An empty database: a file name, then a PostgreSQL URL."""
+def db(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """An empty database: a file name, then a PostgreSQL URL.
+
+    Where a test asks for a ``store`` that is open already, it is a copy of one that has our tables:
+    migrating takes half a second, which tests of migrations and of the first opening pay.
+    """
+    opened = "store" in request.fixturenames
     if request.param == "sqlite":
-        return str(tmp_path / "models.db")
-    return str(request.getfixturevalue("postgres"))
+        path = tmp_path / "models.db"
+        if opened:
+            shutil.copy(request.getfixturevalue("migrated_file"), path)
+        yield str(path)
+    elif opened:
+        with request.getfixturevalue("postgres_server").migrated() as url:
+            yield url
+    else:
+        yield request.getfixturevalue("postgres")
 
 
 @pytest.fixture
