@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -21,26 +22,48 @@ from automl.export.cpu import CpuTarget
 from automl.export.exporting import export_trial, measured_again
 from automl.export.session import Session
 from automl.export.subject import Subject
-from automl.export.targets import Canonical, ExportSettings, Variant
+from automl.export.targets import Canonical, ExportReport, ExportSettings, Variant
 
 SINGLE = ExportSettings(precision="fp32")
 METADATA = {"automl.plugin": "ptrnet", "automl.trial": "1/0"}
 
 
-def trained(folder: Path, dataset: str = "tsp:n=4-6,train_size=50", **settings) -> TrialTask:
+TOURS = "tsp:n=4-6,train_size=50"
+
+
+def left(folder: Path, name: str, dataset: str, **settings) -> TrialTask:
     """A task whose weights lie where a finished trial leaves them."""
-    plugin, data = catalogue().plugin("ptrnet"), catalogue().dataset(dataset)
-    config = replace(plugin.defaults, hidden=16, init_scale=0.5, **settings)
+    plugin, data = catalogue().plugin(name), catalogue().dataset(dataset)
+    config = replace(plugin.defaults, **settings)
     seed_everything(0)
-    task = TrialTask("ptrnet", dataset, config.to_dict(), 0, 0, str(folder))
+    task = TrialTask(name, dataset, config.to_dict(), 0, 0, str(folder))
     checkpoint.save_weights(task.weights, plugin.build(config, data.info), {})
     return task
+
+
+def trained(folder: Path, dataset: str = TOURS, **settings) -> TrialTask:
+    """A small pointer network's task."""
+    return left(folder, "ptrnet", dataset, hidden=16, init_scale=0.5, **settings)
+
+
+def quick(folder: Path) -> TrialTask:
+    """The task of a network that is exported in a second."""
+    return left(folder, "selu", "spirals:train_size=50", width=8, depth=2)
+
+
+@pytest.fixture(scope="module")
+def tours(tmp_path_factory: pytest.TempPathFactory) -> tuple[TrialTask, ExportReport]:
+    """A small pointer network and its export, to be read; who changes its files copies them."""
+    folder = tmp_path_factory.mktemp("tours")
+    task = trained(folder)
+    (report,) = export_trial(task, [CpuTarget()], folder / "out", METADATA, SINGLE)
+    return task, report
 
 
 @pytest.mark.parametrize(
     ("dataset", "settings"),
     [
-        ("tsp:n=4-6,train_size=50", {}),
+        (TOURS, {}),
         ("convex-hull:n=4-6,train_size=50", {"encoder": "bi", "glimpse": True, "logit_clip": 10.0}),
         pytest.param("delaunay:n=5,train_size=50", {}, marks=pytest.mark.slow),
         pytest.param("sort:n=5,train_size=50", {"embed_dim": 8}, marks=pytest.mark.slow),
@@ -50,10 +73,15 @@ def trained(folder: Path, dataset: str = "tsp:n=4-6,train_size=50", **settings) 
         ),
     ],
 )
-def test_a_model_becomes_a_verified_file(tmp_path: Path, dataset: str, settings) -> None:
-    task = trained(tmp_path, dataset, **settings)
-    (report,) = export_trial(task, [CpuTarget()], tmp_path / "out", METADATA, SINGLE)
-    folder = tmp_path / "out" / "cpu"
+def test_a_model_becomes_a_verified_file(
+    tours: tuple[TrialTask, ExportReport], tmp_path: Path, dataset: str, settings
+) -> None:
+    if dataset == TOURS:
+        report = tours[1]
+    else:
+        task = trained(tmp_path, dataset, **settings)
+        (report,) = export_trial(task, [CpuTarget()], tmp_path / "out", METADATA, SINGLE)
+    folder = Path(report.folder)
     assert (report.status, report.message) == ("ok", "")
     assert report.graph["axes"] == {"points": {"0": "batch", "1": "n"}}
     assert report.graph["opset"] == 18
@@ -67,7 +95,7 @@ def test_a_model_becomes_a_verified_file(tmp_path: Path, dataset: str, settings)
     assert graph.provenance(folder / "model.onnx") == METADATA
     assert json.loads((folder / "report.json").read_text())["status"] == "ok"
     assert "onnxruntime" in (folder / "README.md").read_text()
-    assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith(".")) == []
+    assert [path.name for path in folder.parent.iterdir()] == ["cpu"]  # nothing is left over
 
 
 def examined(task: TrialTask, folder: Path, *variants: Variant) -> list[Variant]:
@@ -75,7 +103,7 @@ def examined(task: TrialTask, folder: Path, *variants: Variant) -> list[Variant]
 
 
 def test_a_graph_that_computes_something_else_is_caught(tmp_path: Path) -> None:
-    task = trained(tmp_path)
+    task = quick(tmp_path)
     subject = Subject.load(task)
     seed_everything(1)  # other weights than the trial's
     other = subject.plugin.build(subject.config, subject.dataset.info).eval()
@@ -144,7 +172,7 @@ def test_a_crash_of_the_runtime_is_a_status(tmp_path: Path, monkeypatch) -> None
 
 
 def test_a_variant_that_cannot_be_loaded_leaves_the_others_alone(tmp_path: Path) -> None:
-    task = trained(tmp_path)
+    task = quick(tmp_path)
     Canonical.write(Subject.load(task), tmp_path, {})
     (tmp_path / "broken.onnx").write_bytes(b"no graph")
     broken, good = examined(
@@ -155,17 +183,20 @@ def test_a_variant_that_cannot_be_loaded_leaves_the_others_alone(tmp_path: Path)
     assert {record["runtime"] for record in good.benchmarks} == {"onnxruntime", "torch eager"}
 
 
-def test_an_export_is_measured_again_only_if_its_files_are_the_same(tmp_path: Path) -> None:
-    task = trained(tmp_path)
-    (report,) = export_trial(task, [CpuTarget()], tmp_path / "out", METADATA, SINGLE)
-    found = measured_again(CpuTarget(), report.to_dict(), task, ExportSettings())
+def test_an_export_is_measured_again_only_if_its_files_are_the_same(
+    tours: tuple[TrialTask, ExportReport], tmp_path: Path
+) -> None:
+    task, exported = tours
+    folder = Path(shutil.copytree(exported.folder, tmp_path / "cpu"))
+    report = replace(exported, folder=str(folder)).to_dict()
+    found = measured_again(CpuTarget(), report, task, ExportSettings())
     assert [len(variant.benchmarks) for variant in found] == [4, 2]
-    (tmp_path / "out" / "cpu" / "step.onnx").write_bytes(b"other")
+    (folder / "step.onnx").write_bytes(b"other")
     with pytest.raises(ExportError, match=r"step.onnx is not the file"):
-        measured_again(CpuTarget(), report.to_dict(), task, ExportSettings())
-    (tmp_path / "out" / "cpu" / "step.onnx").unlink()
+        measured_again(CpuTarget(), report, task, ExportSettings())
+    (folder / "step.onnx").unlink()
     with pytest.raises(ExportError, match=r"step.onnx is gone"):
-        measured_again(CpuTarget(), report.to_dict(), task, ExportSettings())
+        measured_again(CpuTarget(), report, task, ExportSettings())
 
 
 def test_a_trial_without_weights_is_refused(tmp_path: Path) -> None:
@@ -197,16 +228,11 @@ def test_sizes_to_try_reach_beyond_the_example_within_the_range() -> None:
     assert parity.sizes(Axis("batch"), 2) == [1, 2, 3, 7, 16]
 
 
-def test_nodes_inside_loops_are_counted(tmp_path: Path) -> None:
-    task = trained(tmp_path)
-    plugin = catalogue().plugin("ptrnet")
-    config = type(plugin.defaults).from_dict(task.config)
-    info = catalogue().dataset(task.dataset).info
-    exportable = plugin.export(plugin.build(config, info), config, info)
-    written = graph.write(exportable, tmp_path / "m.onnx", {})
-    top = len(onnx.load(tmp_path / "m.onnx").graph.node)
-    assert written.nodes > top
-    assert written.operators["Scan"] == 1
+def test_nodes_inside_loops_are_counted(tours: tuple[TrialTask, ExportReport]) -> None:
+    _, report = tours
+    top = len(onnx.load(Path(report.folder) / "model.onnx").graph.node)
+    assert report.graph["nodes"] > top
+    assert report.graph["operators"]["Scan"] == 1
 
 
 def test_a_model_without_an_export_of_its_own_is_exported_by_forward_and_example(tmp_path) -> None:

@@ -39,8 +39,8 @@ SYSTEMS = {
     "latency": {},
     "analog": {"encoding": "analog"},
     "poisson": {"encoding": "poisson"},
-    "srm": {"neuron": "srm", "refractory": 1, "learn_neuron": True},
-    "hard": {"reset": "hard", "neuron": "if"},
+    "srm": {"neuron": "srm", "refractory": 1, "learn_neuron": True, "time_steps": 5},
+    "hard": {"reset": "hard", "neuron": "if", "time_steps": 5},
     "conversion": {"mode": "conversion", "encoding": "analog", "time_steps": 20},
     "norms": {
         "mode": "conversion",
