@@ -132,10 +132,11 @@ def test_without_tools_it_says_what_to_install(
         found = shutil.which(name, path=os.defpath)
         if found:
             (tools / name).symlink_to(found)
-    report = exported(digits, tmp_path / "out", precision="fp32")
+    small = untrained(tmp_path, "selu", "spirals:train_size=50", width=8, depth=2)
+    report = exported(small, tmp_path / "out", precision="fp32")
     assert report.status == "ok"
     assert "arm-none-eabi-gcc is not installed: apt-get install gcc-arm-none-eabi" in report.message
-    limited = exported(digits, tmp_path / "out", precision="fp32", flash_kb=500)
+    limited = exported(small, tmp_path / "out", precision="fp32", flash_kb=500)
     assert (limited.status, "size is not known" in limited.message) == ("prepared", True)
 
 

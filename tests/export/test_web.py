@@ -27,6 +27,7 @@ from automl.export.web import browser, description, npm
 from automl.export.web.bundle import SITE, WASM, write_page
 from automl.export.web.target import WebTarget
 
+FIELDS = "poisson-periodic:finest=32,resolution=16,test_size=8,train_size=16,valid_size=16"
 EVIL = "<img src=x onerror=\"document.title='broken in'\"> </script><script>alert(1)</script>"
 
 
@@ -327,7 +328,7 @@ def test_numbers_that_json_lacks_become_text() -> None:
     ("plugin", "dataset", "settings", "view"),
     [
         ("selu", "digits", {"depth": 2, "width": 32}, "image"),
-        ("neural_operator", "poisson-periodic", {}, "field"),
+        ("neural_operator", FIELDS, {"n_layers": 1, "modes": 4, "width": 8}, "field"),
     ],
 )
 def test_models_of_other_kinds_are_exported(
