@@ -117,6 +117,19 @@ def test_what_is_selected_in_one_place_is_selected_in_all(server: Served, page: 
     assert "trials=1%2F4%2C1%2F5" in page.url
 
 
+def at_rest(page: Page, asked: str) -> str:
+    """What a page answers once it has answered alike for a second: charts are drawn late."""
+    deadline = time.monotonic() + 30
+    said, since = page.evaluate(asked), time.monotonic()
+    while time.monotonic() - since < 1:
+        assert time.monotonic() < deadline, "the page does not come to rest"
+        page.wait_for_timeout(50)
+        now = page.evaluate(asked)
+        if now != said:
+            said, since = now, time.monotonic()
+    return str(said)
+
+
 def test_a_running_study_is_redrawn_by_itself_and_nothing_jumps(server: Served, page: Page) -> None:
     parts = "[data-testid=stPlotlyChart], [role=tab], [data-testid=stMetric]"
     tops = f"""() => JSON.stringify([...document.querySelectorAll('{parts}')]
@@ -127,7 +140,7 @@ def test_a_running_study_is_redrawn_by_itself_and_nothing_jumps(server: Served, 
         page.goto(f"{server.url}/study?study={study}")
         page.locator(CHART).first.wait_for()
         settled(page)
-        before = page.evaluate(tops)
+        before = at_rest(page, tops)
         trial(store, study, 1)
         seen = set()
         deadline = time.monotonic() + 30
