@@ -99,8 +99,9 @@ def test_a_digit_is_drawn_and_recognised(
     expect(page.get_by_text("The data say")).to_have_count(0, timeout=LONG)  # no example any more
     expect(page.get_by_test_id("stMetricValue").last).to_have_text("1", timeout=LONG)
     page.get_by_role("tab", name="Export").click()
+    page.wait_for_function("() => location.search.includes('tab=Export')", timeout=LONG)
     settled(page)  # the tab is noted in the address: the page is drawn anew
-    with page.expect_download() as saved:
+    with page.expect_download(timeout=LONG) as saved:
         page.get_by_role("button", name="model.onnx").click()
     assert saved.value.path().stat().st_size > 1000
 
