@@ -17,7 +17,6 @@ SAMPLERS: tuple[SamplerName | Literal["auto"], ...] = (
     "auto", "tpe", "gp", "cmaes", "nsga2", "nsga3", "qmc", "random",
 )  # fmt: skip
 POPULATION = 20  # of a generation; Optuna's 50 would leave most searches at random
-AT_RANDOM = 6  # trials before TPE proposes; Optuna's 10 are a good part of a small budget
 REPLAYED = ("cmaes", "nsga2", "nsga3")  # keep their state in Optuna's trials as they are asked
 
 
@@ -57,8 +56,7 @@ class SeededTPESampler(Seeded, optuna.samplers.TPESampler):
     name = "tpe"
 
     def __init__(self, seed: int, parallel: bool) -> None:
-        kinds = {"multivariate": True, "group": True, "constant_liar": parallel}
-        super().__init__(seed, n_startup_trials=AT_RANDOM, **kinds)
+        super().__init__(seed, multivariate=True, group=True, constant_liar=parallel)
 
 
 class SeededRandomSampler(Seeded, optuna.samplers.RandomSampler):

@@ -6,7 +6,6 @@ import copy
 import functools
 import gc
 import os
-import re
 import shutil
 import signal
 import socket
@@ -20,7 +19,10 @@ from textwrap import dedent, indent
 from typing import Any
 
 import pytest
+import sqlalchemy
 import torch
+from alembic import command
+from alembic.config import Config
 
 from automl.core.discovery import catalogue
 from automl.dataset_db import engine as opening
@@ -134,6 +136,49 @@ def operators_are_read_once() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def schemas_are_worked_out_once() -> Iterator[None]:
+    """A new database is migrated through every revision, with tables made anew on the way.
+
+    The first of each engine is; later ones are told the same statements. Databases of older
+    revisions are always migrated, and child processes know nothing of this.
+    """
+    real, told = command.upgrade, dict[str, list[tuple[str, Any]]]()
+
+    def upgrade(config: Config, revision: str) -> None:
+        connection: sqlalchemy.Connection = config.attributes["connection"]
+        engine = connection.dialect.name
+        if revision != "head" or sqlalchemy.inspect(connection).has_table(opening.VERSION_TABLE):
+            real(config, revision)
+        elif engine in told:
+            for statement, values in told[engine]:
+                connection.exec_driver_sql(statement, values or None)
+        else:
+            with listening(connection) as statements:
+                real(config, revision)
+            told[engine] = statements
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(command, "upgrade", upgrade)
+        yield
+
+
+@contextmanager
+def listening(connection: sqlalchemy.Connection) -> Iterator[list[tuple[str, Any]]]:
+    """What changes the database through a connection."""
+    heard: list[tuple[str, Any]] = []
+
+    def hear(_: Any, __: Any, statement: str, values: Any, *___: Any) -> None:
+        if not statement.lstrip().startswith(("SELECT", "PRAGMA")):
+            heard.append((statement, values))
+
+    sqlalchemy.event.listen(connection, "before_cursor_execute", hear)
+    try:
+        yield heard
+    finally:
+        sqlalchemy.event.remove(connection, "before_cursor_execute", hear)
+
+
 @pytest.fixture(autouse=True)
 def no_surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No test reads or writes the user's database, or the folder it is started in."""
@@ -187,13 +232,21 @@ def free_port() -> int:
         return int(some.getsockname()[1])
 
 
+def roomy_memory() -> Path | None:
+    """A file system in memory, if it has room: to create 300 small files for each database there
+    takes a tenth of what some disks do.
+    """
+    folder = Path("/dev/shm")
+    return folder if folder.is_dir() and shutil.disk_usage(folder).free > 4e9 else None
+
+
 class PostgresServer:
     """A server of our own; it refuses to run as root, so it does as ``postgres``."""
 
     def __init__(self) -> None:
         self.binaries, self.port = postgres_binaries(), free_port()
         self.url = f"postgresql://postgres@127.0.0.1:{self.port}"
-        self.folder = Path(tempfile.mkdtemp(prefix="automl-pg-"))
+        self.folder = Path(tempfile.mkdtemp(prefix="automl-pg-", dir=roomy_memory()))
         self.log = self.folder / "log"
         self.user: dict[str, Any] = {"user": "postgres"} if os.getuid() == 0 else {}
         if self.user:
@@ -233,17 +286,8 @@ class PostgresServer:
     def create(self) -> str:
         """The URL of a new, empty database."""
         name = f"test_{time.monotonic_ns()}"
-        self.execute(f"CREATE DATABASE {name} {self.copying}")
+        self.execute(f"CREATE DATABASE {name}")
         return f"{self.url}/{name}"
-
-    @functools.cached_property
-    def copying(self) -> str:
-        """How a new one is made: from files, less work than writing each page to the log.
-
-        PostgreSQL 14 and older know no other way.
-        """
-        version = subprocess.check_output([self.binaries / "postgres", "--version"], text=True)
-        return "STRATEGY FILE_COPY" if int(re.findall(r"\d+", version)[0]) >= 15 else ""
 
     @contextmanager
     def migrated(self) -> Iterator[str]:
@@ -291,14 +335,6 @@ def postgres_server() -> Iterator[PostgresServer]:
     finally:
         server.stop()
         shutil.rmtree(server.folder, ignore_errors=True)
-
-
-@pytest.fixture(scope="session")
-def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A SQLite database with our tables, to be copied."""
-    path = tmp_path_factory.mktemp("migrated") / "models.db"
-    opening.connect(path, write=True).dispose()
-    return path
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -41,16 +40,12 @@ SPEC = StudySpec(
 def db(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """An empty database: a file name, then a PostgreSQL URL.
 
-    Where a test asks for a ``store`` that is open already, it is a copy of one that has our tables:
-    migrating takes half a second, which tests of migrations and of the first opening pay.
+    Where a test asks for a ``store`` that is open already, PostgreSQL's has our tables: it is one
+    that a test before has used, and was emptied.
     """
-    opened = "store" in request.fixturenames
     if request.param == "sqlite":
-        path = tmp_path / "models.db"
-        if opened:
-            shutil.copy(request.getfixturevalue("migrated_file"), path)
-        yield str(path)
-    elif opened:
+        yield str(tmp_path / "models.db")
+    elif "store" in request.fixturenames:
         with request.getfixturevalue("postgres_server").migrated() as url:
             yield url
     else:
