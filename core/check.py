@@ -86,7 +86,7 @@ class Case:
     def short(self) -> Settings:
         """The defaults, cut down to a few steps where the plugin counts steps."""
         names = {field.name for field in dataclasses.fields(self.plugin.defaults)}
-        limits = {"steps": 9, "eval_every": 3}
+        limits = {"steps": 9, "eval_every": 3, "iterations": 3}
         changes = {
             name: min(limit, getattr(self.plugin.defaults, name))
             for name, limit in limits.items()
@@ -100,6 +100,16 @@ class Case:
         seed_everything(seed)
         model: nn.Module = self.plugin.build(self.short, self.dataset.info)
         return model
+
+    @cached_property
+    def stopped_at_once(self) -> tuple[nn.Module, list[Report]]:
+        """A fit that is told to stop at its first report; laws look at it and leave it as it is."""
+        return self.fit(1)
+
+    @cached_property
+    def stopped_at_third(self) -> tuple[nn.Module, list[Report]]:
+        """A fit that is told to stop at its third report, likewise."""
+        return self.fit(3)
 
     def few(self, split: SplitName) -> Split:
         """A small part of a split."""
@@ -248,7 +258,7 @@ def data_is_deterministic(case: Case) -> None:
 
 def same_seed_same_history(case: Case) -> None:
     """The same seed gives the same reports and the same weights."""
-    (one, first), (two, second) = case.fit(2), case.fit(2)
+    (one, first), (two, second) = case.stopped_at_third, case.fit(3)
     assert first == second, f"two fits with one seed report {first} and {second}"
     for (name, a), b in zip(one.state_dict().items(), two.state_dict().values(), strict=True):
         assert torch.equal(a, b), f"two fits with one seed differ in {name}"
@@ -256,7 +266,7 @@ def same_seed_same_history(case: Case) -> None:
 
 def fit_reports(case: Case) -> None:
     """A fit reports at least once, with steps that increase."""
-    _, seen = case.fit(3)
+    _, seen = case.stopped_at_third
     assert seen, "fit returns without a report"
     steps = [report.step for report in seen]
     assert steps == sorted(set(steps)), f"steps do not increase: {steps}"
@@ -264,7 +274,7 @@ def fit_reports(case: Case) -> None:
 
 def fit_stops_when_told(case: Case) -> None:
     """A fit ends at the report that is answered with a stop, and the model can be used."""
-    model, seen = case.fit(1)
+    model, seen = case.stopped_at_once
     assert len(seen) == 1, f"told to stop at its first report, fit made {len(seen)}"
     case.plugin.evaluate(model, case.short, case.few("valid"))
 
@@ -293,7 +303,7 @@ def fit_beats_untrained(case: Case) -> None:
 
 def resume_equals_uninterrupted(case: Case) -> None:
     """A fit that is interrupted and continued reports what an uninterrupted one does."""
-    _, whole = case.fit(3)
+    _, whole = case.stopped_at_third
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "checkpoint.safetensors"
         case.fit(2, decision="interrupt", path=path)
@@ -326,7 +336,7 @@ def evaluation_ignores_batch_size(case: Case) -> None:
 
 def weights_survive_a_round_trip(case: Case) -> None:
     """A model rebuilt from its config and its safetensors file scores the same."""
-    model, _ = case.fit(1)
+    model, _ = case.stopped_at_once
     before = case.plugin.evaluate(model, case.short, case.few("valid"))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "weights.safetensors"

@@ -295,10 +295,10 @@ def test_relative_errors_by_hand() -> None:
 # ---------------------------------------------------------------- networks
 
 
-def learnt(arch: str):
+def learnt(arch: str, **smaller: int):
     """A small network after a few steps, its config, and its error before and after."""
     fields = catalogue().dataset(POISSON)
-    config = replace(DEFAULTS, arch=arch, steps=12, eval_every=12, **TINY)
+    config = replace(DEFAULTS, arch=arch, steps=12, eval_every=12, **{**TINY, **smaller})
     seed_everything(0)
     model = PLUGIN.build(config, fields.info)
     before = PLUGIN.evaluate(model, config, fields.split("train"))["rel_l2"]
@@ -316,7 +316,7 @@ def test_every_architecture_learns(arch) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("arch", ARCHITECTURES)
 def test_every_architecture_exports(arch, tmp_path: Path) -> None:
-    model, config, _, _ = learnt(arch)
+    model, config, _, _ = learnt(arch, n_layers=1, depth=1)
     exportable = PLUGIN.export(model, config, catalogue().dataset(POISSON).info)
     graph.write(exportable, tmp_path / "model.onnx", {})
     session = Session(tmp_path / "model.onnx")

@@ -36,11 +36,11 @@ from automl.plugins.spiking.stdp import Competition
 
 PLUGIN = Spiking()
 SYSTEMS = {
-    "latency": {},
-    "analog": {"encoding": "analog"},
-    "poisson": {"encoding": "poisson"},
-    "srm": {"neuron": "srm", "refractory": 1, "learn_neuron": True, "time_steps": 5},
-    "hard": {"reset": "hard", "neuron": "if", "time_steps": 5},
+    "latency": {"time_steps": 4},
+    "analog": {"encoding": "analog", "time_steps": 4},
+    "poisson": {"encoding": "poisson", "time_steps": 4},
+    "srm": {"neuron": "srm", "refractory": 1, "learn_neuron": True, "time_steps": 4},
+    "hard": {"reset": "hard", "neuron": "if", "time_steps": 4},
     "conversion": {"mode": "conversion", "encoding": "analog", "time_steps": 20},
     "norms": {
         "mode": "conversion",
