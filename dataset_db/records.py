@@ -49,6 +49,12 @@ REPORTED = ("trial_id", "step", "value", "seconds")
 OWN = {"_plugin": PLUGIN.c.id, "_source": SOURCE.c.name, "_metric": STUDY.c.metric}
 # A network by a number, which sorts faster than its name.
 FIRST = select(PLUGIN.c.name, func.min(PLUGIN.c.id).label("id")).group_by(PLUGIN.c.name).subquery()
+TEXTS = (
+    select(SOURCE.c.name, SOURCE_FILE.c.path, CODE.c.text)
+    .join(SOURCE, SOURCE.c.id == SOURCE_FILE.c.source_id)
+    .join(CODE, CODE.c.id == SOURCE_FILE.c.code_id)
+    .where(SOURCE_FILE.c.path.startswith("transform/") | SOURCE_FILE.c.path.startswith("metric/"))
+)
 
 
 @dataclass(frozen=True)
@@ -251,15 +257,7 @@ class Reported:
 
 def other_texts(connection: Connection) -> dict[tuple[str, str], str]:
     """The texts of imported transforms and metrics by source and path."""
-    query = (
-        select(SOURCE.c.name, SOURCE_FILE.c.path, CODE.c.text)
-        .join(SOURCE, SOURCE.c.id == SOURCE_FILE.c.source_id)
-        .join(CODE, CODE.c.id == SOURCE_FILE.c.code_id)
-        .where(
-            SOURCE_FILE.c.path.startswith("transform/") | SOURCE_FILE.c.path.startswith("metric/")
-        )
-    )
-    return {(source, path): text for source, path, text in connection.execute(query)}
+    return {(source, path): text for source, path, text in connection.execute(TEXTS)}
 
 
 def texts_of(
