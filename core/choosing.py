@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from automl.core.plan import SearchPlan
 
 PROBES = 24  # random configurations that show which parameters are conditional
-FEW, SOME, MANY = 12, 200, 1000  # trials
+FEW, SOME, MANY = 5, 200, 1000  # trials
+AHEAD = 20  # trials until which TPE is ahead of a Gaussian process by itself
 FOR_SEVERAL = ("nsga2", "nsga3")
 FOR_ONE_SAMPLERS = ("cmaes",)
 FOR_ONE_PRUNERS = ("hyperband", "patience", "extrapolation")
@@ -66,9 +67,9 @@ def suited(space: Shape, trials: int | None, objectives: int = 1) -> tuple[Sampl
         ),
         (bool(space.choices), "tpe", "the space has categorical choices"),
         (
-            trials is not None and trials <= SOME,
+            trials is not None and AHEAD <= trials <= SOME,
             "gp",
-            f"{space.numbers} numbers and no more than {SOME} trials",
+            f"{space.numbers} numbers and {AHEAD} to {SOME} trials",
         ),
         (
             many and space.numbers > 1,
@@ -76,7 +77,7 @@ def suited(space: Shape, trials: int | None, objectives: int = 1) -> tuple[Sampl
             f"{space.numbers} numbers and at least {MANY:,} trials",
         ),
     )
-    default: tuple[SamplerName, str] = ("tpe", "the budget is neither small nor large")
+    default: tuple[SamplerName, str] = ("tpe", "no other one is ahead with such a budget")
     return next(((name, why) for holds, name, why in rules if holds), default)
 
 

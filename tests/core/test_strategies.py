@@ -85,6 +85,8 @@ def test_auto_says_what_it_chose_and_keeps_to_it(make_plugin, recorder) -> None:
 @pytest.mark.parametrize(
     ("space", "trials", "sampler"),
     [
+        (Shape(5, 0, ()), 5, "qmc"),
+        (Shape(5, 0, ()), 12, "tpe"),
         (Shape(5, 0, ()), 100, "gp"),
         (Shape(5, 0, ()), 5000, "cmaes"),
         (Shape(5, 0, ()), None, "tpe"),
