@@ -18,7 +18,7 @@ demo: setup  ## a search on the embedded defaults: SQLite, CPU
 	$(BIN)/automl search --plugin ptrnet --dataset tsp --trials 8 --timeout 120
 
 test: setup  ## all tests, the slow ones included
-	$(BIN)/python -m pytest -n 4 --dist worksteal
+	$(BIN)/python -m pytest -n 3 --dist worksteal
 
 faults: setup  ## 200 random kills of drivers and workers, 100 Ctrl-C, on each database (AUTOML_KILLS=N)
 	AUTOML_KILLS=$${AUTOML_KILLS:-200} $(BIN)/python -m pytest tests/faults
@@ -30,7 +30,7 @@ check: setup  ## what a commit must pass: style, types, imports, size, fast test
 	$(BIN)/lint-imports
 	$(BIN)/python tools/size.py
 	$(BIN)/python tools/docs.py --check
-	$(BIN)/python -m pytest -n 4 --dist worksteal -m "not slow"
+	$(BIN)/python -m pytest -n 3 --dist worksteal -m "not slow"
 
 docs: setup  ## refresh the generated parts of the documentation
 	$(BIN)/python tools/docs.py
