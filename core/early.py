@@ -69,8 +69,8 @@ def expected_improvement(
     weighted = inverse @ scores  # (processes, n)
     likelihood = -(weighted @ scores + np.linalg.slogdet(covariance)[1]) / 2
     across = matern(drawn, points, scales)  # (processes, C, n)
-    mean = np.einsum("pcn,pn->pc", across, weighted)
-    variance = 1 - ((across @ inverse) * across).sum(-1)
+    mean = (across @ weighted[:, :, None])[:, :, 0]
+    variance = 1 - np.einsum("pcn,pcn->pc", across @ inverse, across)
     deviation = np.sqrt(np.maximum(variance, 1e-9))
     gain = (mean - scores.max()) / deviation
     below = (1 + erf(gain / math.sqrt(2)).astype(float)) / 2
@@ -83,7 +83,11 @@ def expected_improvement(
 
 def matern(one: np.ndarray, other: np.ndarray, scales: np.ndarray) -> np.ndarray:
     """Covariances (p, a, b) of (a, d) and (b, d) under Matern's kernel 5/2 with scales (p, d)."""
-    squares = (one[:, None] - other) ** 2
-    distance = np.sqrt(5 * np.einsum("abd,pd->pab", squares, scales**-2))
-    kernel: np.ndarray = (1 + distance + distance**2 / 3) * np.exp(-distance)
+    squares = ((one[:, None] - other) ** 2).reshape(-1, one.shape[1])
+    distance = np.sqrt(5 * scales**-2 @ squares.T).reshape(-1, len(one), len(other))
+    kernel: np.ndarray = distance / 3  # in place from here: new arrays of a megabyte take longer
+    kernel += 1
+    kernel *= distance
+    kernel += 1
+    kernel *= np.exp(np.negative(distance, out=distance), out=distance)
     return kernel
