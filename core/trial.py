@@ -284,4 +284,7 @@ def seed_everything(seed: int) -> None:
     """Seed Python's, NumPy's and torch's global generators (build and dropout draw from them)."""
     random.seed(seed)
     np.random.seed(seed % 2**32)
-    torch.manual_seed(seed)
+    if torch.accelerator.is_available():
+        torch.manual_seed(seed)
+    else:  # it would write down a trace of this call for each device that is not there
+        torch.default_generator.manual_seed(seed)

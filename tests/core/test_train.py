@@ -14,6 +14,7 @@ from automl.core.run import Run, Stop
 from automl.core.settings import Settings
 from automl.core.technique import Technique
 from automl.core.train import Training, schedule, sgd
+from automl.core.trial import seed_everything
 
 CONFIG = Training(steps=120, batch_size=64, lr=1e-2, eval_every=40, clip_norm=1.0)
 SPIRALS = "spirals:train_size=500"
@@ -216,3 +217,10 @@ def test_a_model_is_prepared_by_the_training_data_before_it_descends() -> None:
     plugin.fit(model, CONFIG, run)
     assert model.largest == dataset.split("train").examples["x"].abs().max()
     assert run.history[-1].step == 2 * (500 // 64)
+
+
+def test_seeds_are_those_that_torch_would_set() -> None:
+    torch.manual_seed(7)
+    drawn = torch.rand(3)
+    seed_everything(7)
+    assert torch.equal(torch.rand(3), drawn)
