@@ -6,9 +6,7 @@ rows that takes several times as long as reading them.
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from typing import Any
 
 from sqlalchemy import (
@@ -84,15 +82,3 @@ def typed(values: list[Any], kind: TypeEngine[Any], dialect: Dialect) -> list[An
         same: dict[Any, Any] = {}
         return [same.setdefault(value, value) for value in values]
     return values
-
-
-@contextmanager
-def uncollected() -> Iterator[None]:
-    """Make many objects that hold no cycles: looking for some takes a third of the time."""
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if collecting:
-            gc.enable()

@@ -16,8 +16,8 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
+from automl.core.garbage import uncollected
 from automl.dataset_db.catalogue import sha256
-from automl.dataset_db.columns import uncollected
 
 PERMUTATIONS = 128
 SHINGLE = 7  # tokens

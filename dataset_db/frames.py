@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from automl.dataset_db.columns import uncollected
+from automl.core.garbage import uncollected
 from automl.dataset_db.engine import reading
 from automl.dataset_db.filters import Where
 from automl.dataset_db.pages import NAMES, chosen_columns, fetch, selection, series

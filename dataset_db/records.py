@@ -25,7 +25,8 @@ from sqlalchemy import (
 )
 
 from automl.core.errors import ConfigError
-from automl.dataset_db.columns import Columns, among, read, uncollected
+from automl.core.garbage import uncollected
+from automl.dataset_db.columns import Columns, among, read
 from automl.dataset_db.engine import reading
 from automl.dataset_db.filters import COLUMNS, Where, fit, unknown
 from automl.dataset_db.pages import EVERYTHING, NAMES, Selection, selection

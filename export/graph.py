@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import gc
 import inspect
 import logging
 import re
@@ -18,6 +17,7 @@ from typing import Any
 import torch
 
 from automl.core.errors import ExportError, MissingExtra
+from automl.core.garbage import uncollected
 from automl.core.plugin import Exportable
 
 try:
@@ -113,22 +113,6 @@ def quiet() -> Iterator[None]:
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
-
-
-@contextmanager
-def uncollected() -> Iterator[None]:
-    """Pause Python's garbage collection.
-
-    While a graph is traced hundreds of thousands of objects are made that live until it is written;
-    the collector would look through them again and again, a sixth of the time of an export.
-    """
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def name_axes(model: Any, exportable: Exportable) -> None:
