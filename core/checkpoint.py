@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -47,8 +49,12 @@ def load(path: Path, device: str = "cpu") -> dict[str, Any]:
 
 def replace(path: Path, content: bytes) -> None:
     """Put ``content`` at ``path`` in one step, so a crash leaves the old file or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    half = partial(tempfile.mkstemp, dir=path.parent, prefix=f".{path.name}.")
+    try:
+        handle, name = half()
+    except FileNotFoundError:  # the first file of its folder
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = half()
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
@@ -99,8 +105,8 @@ def unflatten(value: Any, tensors: dict[str, Tensor]) -> Any:
     return content
 
 
-def save_weights(path: Path, model: torch.nn.Module, metadata: dict[str, str]) -> int:
-    """Write a model's state dict as safetensors, atomically; return the size in bytes."""
+def save_weights(path: Path, model: torch.nn.Module, metadata: dict[str, str]) -> tuple[int, str]:
+    """Write a model's state dict as safetensors, atomically; return its bytes and SHA-256."""
     tensors = {
         key: value.detach().cpu().contiguous().clone()
         for key, value in model.state_dict().items()
@@ -108,7 +114,7 @@ def save_weights(path: Path, model: torch.nn.Module, metadata: dict[str, str]) -
     }
     content = safetensors.torch.save(tensors, metadata)
     replace(path, content)
-    return len(content)
+    return len(content), hashlib.sha256(content).hexdigest()
 
 
 def load_weights(path: Path, model: torch.nn.Module) -> None:

@@ -86,6 +86,8 @@ class Catalogue:
         self._alone.add_hookspecs(Specs)
         self.offers: list[Offer] = []
         self._cards: dict[tuple[type[Card], str], tuple[Card, Offer]] = {}
+        self._folders: dict[Path, PluginCard] = {}  # loaded ones, as they were named
+        self._datasets: dict[str, Dataset] = {}  # made ones; every trial asks
         for entry in sorted(found, key=lambda entry: entry.name):
             self._add(entry)
 
@@ -117,6 +119,7 @@ class Catalogue:
                 )
         for card in offer.cards:
             self._cards[type(card), card.name] = (card, offer)
+        self._datasets.clear()  # a name may stand for another one now
         self.manager.register(module, offer.module)
 
     def cards(self, kind: type[K]) -> list[K]:
@@ -156,7 +159,10 @@ class Catalogue:
     def plugin_card(self, reference: str) -> PluginCard:
         """Return the card for a plugin's name, or for the folder of an unpackaged plugin."""
         if os.sep in reference or reference.startswith("."):
-            return self.add_folder(Path(reference))
+            folder = Path(reference).absolute()
+            if folder not in self._folders:
+                self._folders[folder] = self.add_folder(Path(reference))
+            return self._folders[folder]
         return self.card(PluginCard, reference)
 
     def plugin(self, reference: str) -> Plugin[Any, Any]:
@@ -180,6 +186,8 @@ class Catalogue:
             UnknownName: if no dataset has that name.
             ConfigError: if an option is unknown or has a wrong value.
         """
+        if spec in self._datasets:
+            return self._datasets[spec]
         name, _, options = spec.partition(":")
         card = self.card(DatasetCard, name)
         given: dict[str, str] = {}
@@ -188,7 +196,9 @@ class Catalogue:
             if not equals:
                 raise ConfigError(f"dataset option {option!r} in {spec!r} must be NAME=VALUE")
             given[key.strip()] = value.strip()
-        return cast("Dataset", card.load().from_options(card, given))
+        made: Dataset = card.load().from_options(card, given)
+        self._datasets[spec] = made
+        return made
 
     def add_folder(self, folder: Path) -> PluginCard:
         """Load an unpackaged plugin from its folder and return its card.

@@ -44,6 +44,7 @@ from automl.core.study import (
 from automl.core.trial import TrialTask
 
 FLUSH_SECONDS = 1.0  # reports of running trials become durable at least this often
+GROUP_SECONDS = 0.05  # trials of several workers that begin and end within it are written together
 IDLE_SECONDS = 0.5
 LATE = 2.0  # turns that a trial among several plugins may take until it reports
 GRACE_SHARE = 0.02  # of the wall-clock budget: how long fits may take to give up at its end
@@ -200,7 +201,7 @@ class Driver:
             self.hand_out()
             if not self.executor.running():
                 return
-            self.flush(only_after=0.0 if self.urgent else FLUSH_SECONDS)
+            self.flush(only_after=self.grouped() if self.urgent else FLUSH_SECONDS)
             self.executor.wait(self.patience(), self.on_report, self.on_end)
             self.watch()
 
@@ -348,8 +349,14 @@ class Driver:
         return limit > 0 and time.monotonic() - self.began[number] > limit
 
     def patience(self) -> float:
-        """How long to wait for something to happen."""
+        """How long to wait for something to happen, or until what did must be written."""
+        if self.urgent:
+            return max(0.0, self.flushed + GROUP_SECONDS - time.monotonic())
         return max(0.01, min(IDLE_SECONDS, self.remaining())) if self.remaining() > 0 else 0.05
+
+    def grouped(self) -> float:
+        """How soon after a write the next begin or end of a trial may be written."""
+        return GROUP_SECONDS if self.executor.slots > 1 else 0.0  # one: nobody looks while it runs
 
     def watch(self) -> None:
         """Enforce the clocks on trials that do not report."""
@@ -422,8 +429,8 @@ class Driver:
     def chosen(self) -> int | None:
         """The number of the best complete trial so far."""
         numbers = list(self.progress.front)
-        if not numbers:
-            return None
+        if len(numbers) < 2:
+            return numbers[0] if numbers else None
         return numbers[knee(list(self.progress.front.values()), self.objectives.weights)]
 
     def values(self, vector: Vector) -> dict[str, float]:

@@ -20,3 +20,18 @@ def uncollected() -> Iterator[None]:
     finally:
         if collecting:
             gc.enable()
+
+
+@contextmanager
+def settled() -> Iterator[None]:
+    """Leave what there is by now out of collections meanwhile.
+
+    Imports make a million objects that stay: to look through them once takes 0.2 s.
+    """
+    before = gc.get_freeze_count()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        if not before:  # somebody else's are to stay out
+            gc.unfreeze()

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import optuna
 from optuna.study import StudyDirection
+from optuna.study._tell import _tell_with_warning
 from optuna.trial import FixedTrial, TrialState, create_trial
 
 from automl.core.cards import TechniqueCard
@@ -264,9 +265,10 @@ class SearchPlan:
             config, techniques = self.configure(trial)
         except ConfigError:
             config, techniques = {**self.base.to_dict(), **trial.params}, {}
-        self.distributions |= trial.distributions
+        asked = self.told(trial.number)
+        self.distributions |= asked.distributions
         start = TrialStart(
-            trial.number, self.plugin.name, seed, dict(trial.params), config, techniques
+            trial.number, self.plugin.name, seed, dict(asked.params), config, techniques
         )
         self._starts[trial.number] = start
         return start
@@ -342,16 +344,18 @@ class SearchPlan:
     def tell_end(self, number: int, state: TrialState, values: list[float] | None) -> None:
         """Tell Optuna how a trial stands, also of one that was told as pruned and went on."""
         if number in self._trials:
-            self.study.tell(self._trials.pop(number), values, state=state)
+            # Optuna's ``tell``, but for the copy of the trial that it returns: half of its time
+            _tell_with_warning(self.study, self._trials.pop(number), values, state=state)
         elif not self._told_once:
             trial = self.told(number)
             trial.state, trial.values = state, values
 
     def told(self, number: int) -> optuna.trial.FrozenTrial:
-        """What Optuna keeps of a trial: its own object, to be put right where it cannot be told.
+        """What Optuna keeps of a trial: its own object, where its copies would take longer.
 
-        For Optuna a pruned trial has ended for good. Its storage in memory and its samplers all
-        look at this object; a test compares what they propose with a study that is made anew.
+        It is also put right where Optuna cannot be told: for it a pruned trial has ended for good.
+        Its storage in memory and its samplers all look at this object; a test compares what they
+        propose with a study that is made anew.
         """
         return self.study.get_trials(deepcopy=False)[number]
 

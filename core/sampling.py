@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Literal, cast
 
 import numpy as np
 import optuna
+from optuna._transform import _SearchSpaceTransform
 from optuna.distributions import BaseDistribution
 from optuna.study import StudyDirection
 from optuna.trial import BaseTrial, FrozenTrial, TrialState
@@ -97,9 +98,28 @@ def reached(trial: FrozenTrial, direction: StudyDirection) -> float:
 
 
 class SeededRandomSampler(Seeded, optuna.samplers.RandomSampler):
-    """Random search, seeded."""
+    """Random search, seeded. Draws what Optuna's does, with each range worked out once."""
 
     name = "random"
+
+    def __init__(self, seed: int) -> None:
+        super().__init__(seed)
+        self._ranges: dict[str, tuple[BaseDistribution, _SearchSpaceTransform]] = {}
+
+    def sample_independent(
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,
+    ) -> Any:
+        """Draw one parameter."""
+        known, transform = self._ranges.get(param_name, (None, None))
+        if transform is None or known != param_distribution:
+            transform = _SearchSpaceTransform({param_name: param_distribution})
+            self._ranges[param_name] = param_distribution, transform
+        low, high = transform.bounds.T
+        return transform.untransform(self._rng.rng.uniform(low, high))[param_name]
 
 
 class WithPruned:

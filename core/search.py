@@ -31,6 +31,7 @@ from automl.core.entrants import (
 )
 from automl.core.errors import StudyError
 from automl.core.executors import Executor, InlineExecutor, ProcessExecutor, cuda_or_cpu
+from automl.core.garbage import settled
 from automl.core.objectives import Objectives
 from automl.core.observer import Observer, Silent
 from automl.core.plan import ListPlan, Plan, SearchPlan
@@ -403,7 +404,8 @@ def drive(
             driver = Driver(study, spec, plan, executor, recorder, observer)
             driver.restore(past, recorder.spent(study))
             driver.observer.study_started(study, spec, past)
-            return driver.run()
+            with settled():
+                return driver.run()
     except StudyError as error:
         recorder.close_study(study, "failed", None, recorder.spent(study), str(error))
         raise

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import random
 import time
 import traceback
@@ -129,8 +128,7 @@ def fit(task: TrialTask, on_report: Callable[[Report], Decision], started: float
         return finished(end, started)
     if too_much := exceeded(costs, task.limits):
         return finished(beyond(task, model, end.scores, too_much), started, step=end.step)
-    size = checkpoint.save_weights(task.weights, model, {"plugin": plugin.name})
-    digest = hashlib.sha256(task.weights.read_bytes()).hexdigest()
+    size, digest = checkpoint.save_weights(task.weights, model, {"plugin": plugin.name})
     evaluations = tuple(
         evaluate(plugin, model, config, name, split, task.probes) for name, split in task.evaluate
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import sys
 import threading
@@ -35,6 +36,7 @@ def serve(pipe: Connection[Any, Any], threads: int) -> None:
     from automl.core.trial import examine, run_trial
 
     torch.set_num_threads(threads)
+    gc.freeze()  # see garbage.settled
     pipe.send(("ready", None))
     while True:
         kind, task = pipe.recv()

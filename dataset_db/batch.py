@@ -11,7 +11,18 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, Insert, bindparam, case, delete, func, insert, select, update
+from sqlalchemy import (
+    Connection,
+    Insert,
+    Table,
+    bindparam,
+    case,
+    delete,
+    func,
+    insert,
+    select,
+    update,
+)
 
 from automl.core.errors import StudyError
 from automl.core.record import FINISHED, Evaluation, TrialEnd, TrialStart
@@ -209,7 +220,7 @@ class Batch:
             for (study, number, split, step, metric), value in self.scores.items()
         ]
         if rows:
-            connection.execute(put_scores(connection), rows)
+            connection.execute(put_rows(connection, SCORE), rows)
 
     def write_evaluations(self, connection: Connection, ids: dict[Key, int]) -> None:
         """Replace the scores of each evaluated split."""
@@ -228,12 +239,12 @@ class Batch:
 
     def write_artifacts(self, connection: Connection, ids: dict[Key, int]) -> None:
         """Insert or replace the files of trials."""
-        for (study, trial, kind), values in self.artifacts.items():
-            row = upsert(connection, ARTIFACT).values(
-                trial_id=ids[study, trial], kind=kind, **values
-            )
-            place = ["trial_id", "kind"]
-            connection.execute(row.on_conflict_do_update(index_elements=place, set_=values))
+        rows = [
+            {"trial_id": ids[study, trial], "kind": kind, **values}
+            for (study, trial, kind), values in self.artifacts.items()
+        ]
+        if rows:
+            connection.execute(put_rows(connection, ARTIFACT), rows)
 
     def write_summaries(self, connection: Connection, known: dict[int, Known], me: str) -> None:
         """Keep each study's own row up to date, so that lists need no other."""
@@ -261,19 +272,23 @@ class Batch:
         return values
 
 
-def put_scores(connection: Connection) -> Insert:
-    """An INSERT that replaces scores at the same step; one object per dialect."""
-    name = connection.dialect.name
-    if name not in PUT_SCORES:
-        put = upsert(connection, SCORE)
-        place = ["trial_id", "split", "step", "metric"]
-        PUT_SCORES[name] = put.on_conflict_do_update(
-            index_elements=place, set_={"value": put.excluded.value}
+def put_rows(connection: Connection, table: Table) -> Insert:
+    """An INSERT that replaces what is at the same place; one object per dialect."""
+    name = (connection.dialect.name, table.name)
+    if name not in PUT_ROWS:
+        put = upsert(connection, table)
+        place, told = PLACES[table.name]
+        PUT_ROWS[name] = put.on_conflict_do_update(
+            index_elements=place, set_={column: put.excluded[column] for column in told}
         )
-    return PUT_SCORES[name]
+    return PUT_ROWS[name]
 
 
-PUT_SCORES: dict[str, Insert] = {}
+PLACES = {  # of a table: the columns that say where a row belongs, and those that may be replaced
+    SCORE.name: (("trial_id", "split", "step", "metric"), ("value",)),
+    ARTIFACT.name: (("trial_id", "kind"), ("path", "sha256", "bytes")),
+}
+PUT_ROWS: dict[tuple[str, str], Insert] = {}
 
 
 def recount(connection: Connection, study: int) -> None:

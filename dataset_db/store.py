@@ -385,8 +385,9 @@ class Store:
 
     def _relative(self, path: Path) -> str:
         """A path within the artifact folder, so that the folder may be moved."""
+        plain = path.is_relative_to(self.artifacts) and ".." not in path.parts  # as workers do
         try:
-            return path.resolve().relative_to(self.artifacts).as_posix()
+            return (path if plain else path.resolve()).relative_to(self.artifacts).as_posix()
         except ValueError:
             raise DatabaseError(
                 f"file {path} cannot be recorded: it is outside the artifact folder "

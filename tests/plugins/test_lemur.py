@@ -191,14 +191,15 @@ def test_the_adapter_adds_nothing() -> None:
         ({"answer": "self.nothing(x)"}, "error", "forward", "AttributeError"),
         ({"answer": "None"}, "error", "forward", "forward returned a NoneType"),
         ({"before": "raise ValueError('broken')"}, "error", "train", "ValueError: broken"),
-        ({"before": "import time; time.sleep(60)"}, "timeout", "train", "more than 3 s"),
+        ({"before": "import time; time.sleep(60)"}, "timeout", "train", "more than 15 s"),
         ({"before": "torch.zeros(10**11)"}, "memory", "train", "allocate memory"),
         ({"before": "import os; os.fspath(1)"}, "error", "train", "TypeError"),
     ],
 )
 def test_a_failure_has_its_stage_and_its_kind(changes, kind, stage, message) -> None:
+    # the clock runs while PyTorch is imported, which takes seconds on a machine that is busy
     with pytest.raises(SandboxError) as caught:
-        fitted(text(**changes), seconds=3.0 if kind == "timeout" else 60.0)
+        fitted(text(**changes), seconds=15.0 if kind == "timeout" else 60.0)
     assert (caught.value.ending.kind, caught.value.ending.stage) == (kind, stage)
     assert message in str(caught.value)
 
