@@ -25,7 +25,7 @@ from automl.core.trial import TrialTask
 
 LOSSES = 3  # times that a trial is handed out again after its slot was lost
 FALSE_STARTS = 3  # slots in a row that are lost before they were there
-EMPTY_SECONDS = 60.0  # that a study waits for a cluster without any slot
+EMPTY_SECONDS = 120.0  # that a study waits for a first slot: a busy machine takes one to start it
 STOP_SECONDS = 10.0  # that a slot has to kill its trial
 CLOSE_SECONDS = 3.0
 
