@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, ClassVar
+from importlib.util import find_spec
+from pathlib import Path
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -12,17 +15,30 @@ import torch
 from automl.core.data import Batch, DataInfo, Dataset, Problem, SplitName
 from automl.core.problems import IMAGE_CLASSIFICATION
 from automl.core.settings import setting
+from automl.core.stratified import stratified
+
+FILE = "datasets/data/digits.csv.gz"
+
+
+class Handwritten(NamedTuple):
+    """``images`` (1797, 8, 8) in [0, 16] and ``target`` (1797,)."""
+
+    images: np.ndarray
+    target: np.ndarray
 
 
 @cache
-def handwritten() -> Any:
-    """The file: ``images`` (1797, 8, 8) in [0, 16] and ``target`` (1797,), shared by all callers.
+def handwritten() -> Handwritten:
+    """The file, shared by all callers.
 
-    Scikit-learn takes seconds to import, in every worker: so those pay who need it.
+    It is read where scikit-learn keeps it: to import that takes as long as to import PyTorch, in
+    every worker and every export.
     """
-    from sklearn.datasets import load_digits
-
-    return load_digits()
+    package = find_spec("sklearn")
+    assert package is not None and package.origin is not None  # automl requires it
+    with gzip.open(Path(package.origin).parent / FILE, "rt") as file:
+        rows = np.loadtxt(file, delimiter=",")
+    return Handwritten(rows[:, :-1].reshape(-1, 8, 8), rows[:, -1].astype(int))
 
 
 @dataclass(frozen=True)
@@ -57,13 +73,7 @@ class Digits(Dataset):
 @cache
 def split_index(seed: int, test: float, valid: float) -> dict[SplitName, np.ndarray]:
     """Stratified positions of the three splits."""
-    from sklearn.model_selection import train_test_split
-
     target = handwritten().target
-    rest, held_out = train_test_split(
-        np.arange(len(target)), test_size=test, stratify=target, random_state=seed
-    )
-    train, chosen = train_test_split(
-        rest, test_size=valid, stratify=target[rest], random_state=seed
-    )
-    return {"train": train, "valid": chosen, "test": held_out}
+    rest, held_out = stratified(target, test, seed)
+    train, chosen = stratified(target[rest], valid, seed)
+    return {"train": rest[train], "valid": rest[chosen], "test": held_out}

@@ -198,7 +198,8 @@ class DigitStream(ImageStream):
         order = np.random.default_rng(self.seed).permutation(len(found.target))
         parts = {"train": slice(0, 1097), "valid": slice(1097, 1297), "test": slice(1297, None)}
         mine = order[parts[split]]
-        return (found.data[mine] / 16).astype(np.float32), found.target[mine], (8, 8)
+        images = (found.images[mine].reshape(-1, 64) / 16).astype(np.float32)
+        return images, found.target[mine], (8, 8)
 
 
 FONT = {  # rows of 5 pixels, as numbers
