@@ -27,6 +27,7 @@ headset.installRuntime({ forceInstall: true });
 """
 # software rendering: a headless machine may have no graphics
 FLAGS = ("--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist")
+WINDOW = (320, 240)  # pixels; nobody looks, and each is computed on the CPU at every frame
 SHOWN = """async () => {
     const { shown } = await import(new URL("scene.js", location.href));
     return { ...shown, outputs: null };
@@ -49,7 +50,8 @@ def write(folder: Path, subject: Subject, graph: Path, metadata: dict[str, str])
 def worn(folder: Path) -> Iterator[browser.Browser]:
     """The page in ``folder``, open in a browser that has an emulated headset."""
     emulator = (npm.package("iwer") / "build" / "iwer.min.js").read_text()
-    with browser.served(folder) as url, browser.opened(url, FLAGS, emulator + EMULATE) as page:
+    script = emulator + EMULATE
+    with browser.served(folder) as url, browser.opened(url, FLAGS, script, WINDOW) as page:
         yield page
 
 

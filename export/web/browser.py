@@ -108,8 +108,15 @@ def served(folder: Path) -> Iterator[str]:
 
 
 @contextmanager
-def opened(url: str, arguments: tuple[str, ...] = (), script: str = "") -> Iterator[Browser]:
+def opened(
+    url: str,
+    arguments: tuple[str, ...] = (),
+    script: str = "",
+    size: tuple[int, int] = (1100, 900),
+) -> Iterator[Browser]:
     """A fresh headless Chromium at an address; ``script`` runs there before a page's own.
+
+    ``size`` is the window's, in pixels.
 
     Raises:
         ExportError: if the page reports that it failed, or never says that it is ready.
@@ -124,7 +131,7 @@ def opened(url: str, arguments: tuple[str, ...] = (), script: str = "") -> Itera
         except Error as error:
             raise ExportError(f"Chromium does not start: {error}") from error
         try:
-            page = program.new_page(viewport={"width": 1100, "height": 900})
+            page = program.new_page(viewport={"width": size[0], "height": size[1]})
             page.set_default_timeout(PATIENCE_MS)
             page.add_init_script(CODEC + script)
             found = Browser(page, f"Chromium {program.version.split('.')[0]} (headless)")
