@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import cache
 from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 from optuna._transform import _SearchSpaceTransform
 from optuna.distributions import BaseDistribution
+from threadpoolctl import ThreadpoolController
 
 CANDIDATES, PROCESSES = 256, 32
 SCALE, SPREAD = 0.5, 0.7  # median and logarithmic deviation of length scales; a range is 1 long
@@ -38,8 +40,19 @@ def propose(
     for columns in transform.column_to_encoded_columns:
         if len(columns) > 1:  # a choice: one of its columns is 1
             drawn[:, columns] = drawn[:, columns] == drawn[:, columns].max(1, keepdims=True)
-    promise = expected_improvement(points, normal_scores(worth), drawn, rng)
+    with libraries().limit(limits=1, user_api="blas"):
+        promise = expected_improvement(points, normal_scores(worth), drawn, rng)
     return transform.untransform(drawn[promise.argmax()])
+
+
+@cache
+def libraries() -> ThreadpoolController:
+    """Those that compute NumPy's products, found once.
+
+    On several threads products this small take longer, of cores that workers need, and the last
+    bits depend on how many there are.
+    """
+    return ThreadpoolController()
 
 
 def normal_scores(worth: Sequence[float]) -> np.ndarray:
