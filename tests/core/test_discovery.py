@@ -163,3 +163,26 @@ def test_what_a_trial_imports_late_leaves_its_seed_alone() -> None:
         "assert states() == before"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_a_dataset_is_made_once_until_its_name_stands_for_another(make_plugin) -> None:
+    found = Catalogue()
+    first = found.dataset("spirals:noise=0.1")
+    assert found.dataset("spirals:noise=0.1") is first
+    init = """
+    from automl.core.api import DatasetCard, Paper, PluginCard, hookimpl
+
+    @hookimpl
+    def register_plugins(register):
+        register(PluginCard(name="{name}", target="nowhere:Nothing", paper=Paper("A paper", 2020),
+                            problems=("p",), dataset="spirals"))
+
+    @hookimpl
+    def register_datasets(register):
+        register(DatasetCard(name="spirals", target="automl.core.spirals:Spirals",
+                             problem="tabular-classification", options=dict(noise=0.5)))
+    """
+    folder = make_plugin(init=init)
+    assert found.plugin_card(folder) is found.plugin_card(folder)
+    assert found.dataset("spirals").to_dict()["noise"] == 0.5
+    assert found.dataset("spirals:noise=0.1") is not first

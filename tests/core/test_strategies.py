@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
+import optuna
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,6 +18,7 @@ from automl.core.objectives import ranks
 from automl.core.observer import Silent
 from automl.core.pruning import Rungs, power_law
 from automl.core.record import TrialStart
+from automl.core.sampling import derived_seed, make_sampler
 from automl.core.search import resume, search
 from automl.core.study import Budget, SearchSettings
 
@@ -289,3 +291,22 @@ def test_a_power_law_is_read_off_at_the_last_step() -> None:
     forecast, deviation = power_law(steps, 0.9 - 0.4 * steps**-0.5, 100.0)
     assert forecast == pytest.approx(0.9 - 0.4 * 100**-0.5, abs=1e-6)
     assert deviation < 1e-6
+
+
+SPACE = {
+    "rate": optuna.distributions.FloatDistribution(1e-5, 1, log=True),
+    "width": optuna.distributions.IntDistribution(8, 64, step=8),
+    "kind": optuna.distributions.CategoricalDistribution(["a", "b", "c"]),
+}
+
+
+def test_random_search_draws_what_optunas_does() -> None:
+    ours = make_sampler("random", 3, False)
+    study = optuna.create_study(sampler=ours)
+    for number in range(5):
+        trial = study.ask()
+        theirs = optuna.samplers.RandomSampler(derived_seed(3, "random", number))
+        for name, range_ in SPACE.items():
+            expected = theirs.sample_independent(study, None, name, range_)
+            assert trial._suggest(name, range_) == expected
+        study.tell(trial, 0.0)
