@@ -75,6 +75,8 @@ def join(settings: SearchSettings) -> tuple[str, ...]:
     if alone and "ray" not in sys.modules:
         os.environ.update(ALONE)
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+        # Ray's own 15 starves trials, and the start of their workers, beside whatever else runs
+        os.environ.setdefault("RAY_worker_niceness", "0")
     ray = imported()
     if not ray.is_initialized():
         if alone:

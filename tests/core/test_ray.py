@@ -46,6 +46,7 @@ def nodes() -> Iterator[Any]:
         for name, value in connection.ALONE.items():
             patch.setenv(name, value)
         patch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
+        patch.setenv("RAY_worker_niceness", "0")  # else no slot starts while other tests compute
         import ray
         from ray.cluster_utils import Cluster
 
