@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +16,7 @@ import psutil
 import torch
 
 from automl.core.errors import ConfigError, StudyError
+from automl.core.nursery import Child, spawn
 from automl.core.record import Evaluation, Failure, TrialEnd
 from automl.core.run import Decision, Report
 from automl.core.trial import TrialTask, examine, run_trial
@@ -96,7 +95,7 @@ class InlineExecutor:
 class Worker:
     """A worker process, its pipe and the task it works on."""
 
-    process: subprocess.Popen[bytes]
+    process: Child
     pipe: Connection[Any, Any]
     log: Path
     device: str
@@ -108,7 +107,7 @@ class Worker:
 
 
 class ProcessExecutor:
-    """Worker processes, spawned once and reused; one per core or per CUDA device.
+    """Worker processes, forked once and reused; one per core or per CUDA device.
 
     A worker that dies costs its trial and is replaced. ``memory_bytes`` bounds each worker's
     resident memory (checked five times a second); ``threads`` are torch's in each.
@@ -134,18 +133,9 @@ class ProcessExecutor:
     def _spawn(self, index: int) -> Worker:
         ours, theirs = socket.socketpair()
         log = self._folder / f"worker-{index}.log"
-        threads = str(self._threads)
-        handle = theirs.fileno()
-        process = subprocess.Popen(
-            # -P: nothing in the folder that the user happens to be in is imported by mistake
-            [sys.executable, "-P", "-m", "automl.core.worker", str(handle), str(log), threads],
-            pass_fds=(handle,),
-            stdin=subprocess.DEVNULL,
-            # Ctrl-C reaches the driver alone, which asks its workers to checkpoint
-            start_new_session=True,
-            env={**os.environ, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads},
-        )
-        theirs.close()
+        main, threads = "automl.core.worker:main", self._threads
+        with theirs:
+            process = spawn(main, [theirs.fileno()], str(log), threads, threads=threads)
         pipe: Connection[Any, Any] = Connection(ours.detach())
         return Worker(process, pipe, log, self.devices[index])
 
@@ -242,7 +232,7 @@ class ProcessExecutor:
             return
         self._checked_memory = now
         for worker in list(self._workers):
-            if worker.task is None:
+            if worker.task is None or not worker.ready:
                 continue
             try:
                 used = psutil.Process(worker.process.pid).memory_info().rss

@@ -1,9 +1,8 @@
-"""A worker process: takes tasks from a pipe, runs them, reports back. Started by executors."""
+"""A worker process: takes tasks from a pipe, runs them, reports back. See ``nursery``."""
 
 from __future__ import annotations
 
 import contextlib
-import gc
 import os
 import sys
 import threading
@@ -30,13 +29,12 @@ def main(handle: int, log: str, threads: int) -> None:
 
 def serve(pipe: Connection[Any, Any], threads: int) -> None:
     """Answer ``("fit", task)`` with reports and an end, ``("examine", task)`` with scores."""
-    import torch  # only now: tasks can queue in the open pipe meanwhile
+    import torch  # only now: what keeps it from being imported is in the log
 
     from automl.core.run import Decision, Report
     from automl.core.trial import examine, run_trial
 
     torch.set_num_threads(threads)
-    gc.freeze()  # see garbage.settled
     pipe.send(("ready", None))
     while True:
         kind, task = pipe.recv()
@@ -63,11 +61,7 @@ def serve(pipe: Connection[Any, Any], threads: int) -> None:
 
 
 def die_with_parent(parent: int) -> None:
-    """End this process when its driver is gone, even inside a fit that never reports."""
+    """End this process when its nursery is gone, and so its driver, even inside a hanging fit."""
     while os.getppid() == parent:
         time.sleep(PARENT_CHECK_SECONDS)
     os._exit(DRIVER_GONE)
-
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]), sys.argv[2], int(sys.argv[3]))

@@ -275,7 +275,8 @@ def test_kill_9_then_resume_loses_nothing_and_runs_nothing_twice(
     else:
         import psutil
 
-        psutil.Process(process.pid).children()[0].send_signal(signal.SIGKILL)
+        (nursery,) = psutil.Process(process.pid).children()
+        nursery.children()[0].send_signal(signal.SIGKILL)
         assert process.wait(timeout=60) == 0
     before = {n: v for n, s, v in values(recorder, 1) if s == "complete"}
     result = resume(1, recorder)

@@ -10,14 +10,12 @@ from __future__ import annotations
 import os
 import resource
 import signal
-import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import psutil
@@ -43,18 +41,17 @@ class Place:
 
 
 class Forked:
-    """Stands in for ``subprocess.Popen`` of a worker: forks its ``main`` instead."""
+    """Stands in for a worker's ``nursery.Child``: the driver, which has no threads yet, forks it."""
 
-    def __init__(self, command: list[str], pass_fds: tuple[int, ...], **_: Any) -> None:
-        assert command[3] == "automl.core.worker"
-        handle, log, threads = int(command[4]), command[5], int(command[6])
+    def __init__(self, target: str, files: Sequence[int], log: str, threads: int, **_: Any) -> None:
+        assert target == "automl.core.worker:main"
         self.pid = os.fork()
         if self.pid == 0:
-            self.serve(handle, log, threads)
+            self.serve(*files, log, threads)
         self.code: int | None = None
 
     def serve(self, handle: int, log: str, threads: int) -> None:
-        """What a spawned worker is: its own session, one pipe, the worker's main."""
+        """What a forked worker is: its own session, one pipe, the worker's main."""
         from automl.core import worker
 
         try:
@@ -98,9 +95,7 @@ def drive(place: Place) -> None:
     from automl.core.study import Budget, SearchSettings
     from automl.dataset_db.store import Store
 
-    executors.subprocess = SimpleNamespace(  # type: ignore[assignment]
-        Popen=Forked, DEVNULL=subprocess.DEVNULL
-    )
+    executors.spawn = Forked  # type: ignore[assignment]
     torch.set_num_threads(1)
     if place.file_limit:
         resource.setrlimit(resource.RLIMIT_FSIZE, (place.file_limit, place.file_limit))

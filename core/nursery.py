@@ -1,0 +1,212 @@
+"""Processes that start in milliseconds: forked from one that has imported PyTorch already.
+
+PyTorch takes seconds to import. A driver cannot be forked: it has threads, and perhaps CUDA. So it
+starts a nursery, which has neither: that imports, forks a child for each request, and keeps its
+exit code until somebody asks. A nursery ends with the process that it serves.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import gc
+import importlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from multiprocessing.connection import Connection
+from typing import Any, NamedTuple
+
+HEAVY = ("torch", "automl.core.trial")
+
+
+class Request(NamedTuple):
+    """A child to fork, which begins like a new process, with its own environment and folder."""
+
+    target: str  # "module:function"
+    files: int  # descriptors that follow; the function gets them before the arguments
+    arguments: tuple[Any, ...]
+    environment: dict[str, str]
+    folder: str
+
+
+# ---------------------------------------------------------------- the side that asks
+
+
+def spawn(target: str, files: Sequence[int], *arguments: Any, threads: int) -> Child:
+    """Call ``target(*files, *arguments)`` in a new process, which has copies of the descriptors.
+
+    ``threads`` are those that numerical libraries may take there. What the process prints goes
+    where this one's does, and Ctrl-C does not reach it.
+    """
+    nursery = nursery_of(os.getpid(), threads)
+    if not nursery.alive:
+        nursery_of.cache_clear()
+        nursery = nursery_of(os.getpid(), threads)
+    return nursery.spawn(target, files, arguments)
+
+
+@lru_cache
+def nursery_of(process: int, threads: int) -> Nursery:
+    """The nursery of a process; its own children start theirs."""
+    return Nursery(threads)
+
+
+class Nursery:
+    """A process that imports and forks. Requests queue while it imports."""
+
+    def __init__(self, threads: int) -> None:
+        ours, theirs = socket.socketpair()
+        self.limits = {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
+        self.process = subprocess.Popen(
+            # -P: nothing in the folder that the user happens to be in is imported by mistake
+            [sys.executable, "-P", "-m", "automl.core.nursery", str(theirs.fileno())],
+            pass_fds=(theirs.fileno(),),
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,  # so that Ctrl-C reaches the driver alone
+            env={**os.environ, **self.limits},
+        )
+        theirs.close()
+        self.socket = ours
+        self.pipe: Connection[Any, Any] = Connection(os.dup(ours.fileno()))
+        self.lock = threading.RLock()
+        self.unborn: list[Child] = []  # in the order in which their numbers will come
+        atexit.register(self.close)
+
+    @property
+    def alive(self) -> bool:
+        """Whether it can fork."""
+        return self.process.poll() is None
+
+    def spawn(self, target: str, files: Sequence[int], arguments: tuple[Any, ...]) -> Child:
+        """Ask for a child."""
+        child = Child(self)
+        environment = {**os.environ, **self.limits}
+        with self.exchange():
+            self.pipe.send(Request(target, len(files), arguments, environment, os.getcwd()))
+            if files:
+                socket.send_fds(self.socket, [b"."], list(files))
+            self.unborn.append(child)
+        return child
+
+    def number(self, child: Child) -> int | None:
+        """The process number of a child, when it is born; ``None`` if it never was."""
+        with self.exchange():
+            while child in self.unborn:
+                self.unborn.pop(0).known = self.pipe.recv()
+        return child.known
+
+    def exit_code(self, number: int) -> int | None:
+        """Wait for a child's end; ``None`` if nobody will ever know."""
+        with self.exchange():
+            self.pipe.send(number)
+            while self.unborn:
+                self.unborn.pop(0).known = self.pipe.recv()
+            code: int = self.pipe.recv()
+            return code
+        return None
+
+    @contextlib.contextmanager
+    def exchange(self) -> Iterator[None]:
+        """One at a time; if it breaks off, by the nursery's end or ours, it was the last."""
+        with self.lock:
+            try:
+                yield
+            except (OSError, EOFError):
+                self.close()
+            except BaseException:
+                self.close()
+                raise
+
+    def close(self) -> None:
+        """End it. Children that are left see that and end as well, see ``worker``."""
+        atexit.unregister(self.close)
+        self.process.kill()
+        self.process.wait()
+        self.unborn.clear()
+        self.pipe.close()
+        self.socket.close()
+
+
+class Child:
+    """A forked process, to be used like a ``subprocess.Popen``."""
+
+    def __init__(self, nursery: Nursery) -> None:
+        self.nursery = nursery
+        self.known: int | None = None
+        self.code: int | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """Its number, once it is born; ``None`` if the nursery died before."""
+        return self.nursery.number(self) if self.known is None else self.known
+
+    def kill(self) -> None:
+        """SIGKILL, unless it was waited for: until then nobody else can have its number."""
+        if self.code is None and self.pid is not None and self.nursery.alive:
+            os.kill(self.pid, signal.SIGKILL)
+
+    def wait(self) -> int:
+        """Its exit code, negative for a signal; that of its nursery if it died with it."""
+        if self.code is None:
+            code = None if self.pid is None else self.nursery.exit_code(self.pid)
+            self.code = self.nursery.process.wait() if code is None else code
+        return self.code
+
+
+# ---------------------------------------------------------------- the side that forks
+
+
+def main(handle: int) -> None:
+    """Fork until whoever asks is gone; in a child, do what was asked for."""
+    path = [folder for folder in sys.path if folder not in added_to_path()]
+    for name in HEAVY:
+        with contextlib.suppress(Exception):  # a child that needs it fails and says why
+            importlib.import_module(name)
+    gc.freeze()  # pages that a collection writes to are no longer shared
+    asked = serve(socket.socket(fileno=handle))
+    if asked is None:
+        return
+    request, files = asked
+    os.environ.clear()
+    os.environ.update(request.environment)
+    os.chdir(request.folder)
+    sys.path[:] = [*added_to_path(), *path]
+    module, _, function = request.target.partition(":")
+    getattr(importlib.import_module(module), function)(*files, *request.arguments)
+
+
+def added_to_path() -> list[str]:
+    """The folders of PYTHONPATH."""
+    listed = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    return [os.path.abspath(folder) for folder in listed if folder]
+
+
+def serve(asker: socket.socket) -> tuple[Request, list[int]] | None:
+    """Answer requests; what to do in a child, ``None`` at the end."""
+    own = os.getpid()
+    with asker, Connection(os.dup(asker.fileno())) as pipe, contextlib.suppress(EOFError, OSError):
+        while True:
+            asked: Request | int = pipe.recv()
+            if isinstance(asked, int):
+                pipe.send(os.waitstatus_to_exitcode(os.waitpid(asked, 0)[1]))
+                continue
+            files = socket.recv_fds(asker, 1, asked.files)[1] if asked.files else []
+            number = os.fork()
+            if number == 0:
+                if os.getppid() != own:
+                    return None
+                return asked, list(files)
+            for file in files:
+                os.close(file)
+            pipe.send(number)
+    return None
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))
