@@ -133,9 +133,8 @@ class ProcessExecutor:
     def _spawn(self, index: int) -> Worker:
         ours, theirs = socket.socketpair()
         log = self._folder / f"worker-{index}.log"
-        main, threads = "automl.core.worker:main", self._threads
         with theirs:
-            process = spawn(main, [theirs.fileno()], str(log), threads, threads=threads)
+            process = spawn("automl.core.worker:main", [theirs.fileno()], str(log), self._threads)
         pipe: Connection[Any, Any] = Connection(ours.detach())
         return Worker(process, pipe, log, self.devices[index])
 

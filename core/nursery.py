@@ -22,7 +22,12 @@ from functools import lru_cache
 from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
 
-HEAVY = ("torch", "automl.core.trial")
+HEAVY = ("torch", "torch._dynamo", "automl.core.trial")  # the first optimiser needs the second
+
+ALONE = {  # no thread that a fork would lose, and no CUDA: no child could use it then
+    **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1"),
+    "PYTORCH_NVML_BASED_CUDA_CHECK": "1",
+}
 
 
 class Request(NamedTuple):
@@ -38,38 +43,37 @@ class Request(NamedTuple):
 # ---------------------------------------------------------------- the side that asks
 
 
-def spawn(target: str, files: Sequence[int], *arguments: Any, threads: int) -> Child:
+def spawn(target: str, files: Sequence[int], *arguments: Any) -> Child:
     """Call ``target(*files, *arguments)`` in a new process, which has copies of the descriptors.
 
-    ``threads`` are those that numerical libraries may take there. What the process prints goes
+    Numerical libraries take one thread there unless told otherwise. What the process prints goes
     where this one's does, and Ctrl-C does not reach it.
     """
-    nursery = nursery_of(os.getpid(), threads)
+    nursery = nursery_of(os.getpid())
     if not nursery.alive:
         nursery_of.cache_clear()
-        nursery = nursery_of(os.getpid(), threads)
+        nursery = nursery_of(os.getpid())
     return nursery.spawn(target, files, arguments)
 
 
-@lru_cache
-def nursery_of(process: int, threads: int) -> Nursery:
+@lru_cache(maxsize=1)
+def nursery_of(process: int) -> Nursery:
     """The nursery of a process; its own children start theirs."""
-    return Nursery(threads)
+    return Nursery()
 
 
 class Nursery:
     """A process that imports and forks. Requests queue while it imports."""
 
-    def __init__(self, threads: int) -> None:
+    def __init__(self) -> None:
         ours, theirs = socket.socketpair()
-        self.limits = {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
         self.process = subprocess.Popen(
             # -P: nothing in the folder that the user happens to be in is imported by mistake
             [sys.executable, "-P", "-m", "automl.core.nursery", str(theirs.fileno())],
             pass_fds=(theirs.fileno(),),
             stdin=subprocess.DEVNULL,
             start_new_session=True,  # so that Ctrl-C reaches the driver alone
-            env={**os.environ, **self.limits},
+            env={**os.environ, **ALONE},
         )
         theirs.close()
         self.socket = ours
@@ -86,9 +90,9 @@ class Nursery:
     def spawn(self, target: str, files: Sequence[int], arguments: tuple[Any, ...]) -> Child:
         """Ask for a child."""
         child = Child(self)
-        environment = {**os.environ, **self.limits}
+        request = Request(target, len(files), arguments, dict(os.environ), os.getcwd())
         with self.exchange():
-            self.pipe.send(Request(target, len(files), arguments, environment, os.getcwd()))
+            self.pipe.send(request)
             if files:
                 socket.send_fds(self.socket, [b"."], list(files))
             self.unborn.append(child)

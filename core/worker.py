@@ -29,12 +29,11 @@ def main(handle: int, log: str, threads: int) -> None:
 
 def serve(pipe: Connection[Any, Any], threads: int) -> None:
     """Answer ``("fit", task)`` with reports and an end, ``("examine", task)`` with scores."""
-    import torch  # only now: what keeps it from being imported is in the log
-
+    # Only now: what keeps them from being imported is in the log
     from automl.core.run import Decision, Report
     from automl.core.trial import examine, run_trial
 
-    torch.set_num_threads(threads)
+    take(threads)
     pipe.send(("ready", None))
     while True:
         kind, task = pipe.recv()
@@ -58,6 +57,16 @@ def serve(pipe: Connection[Any, Any], threads: int) -> None:
         except Exception as error:  # noqa: BLE001  the boundary to foreign code
             traceback.print_exc()
             pipe.send(("refused", f"{type(error).__name__}: {error}"))
+
+
+def take(threads: int) -> None:
+    """Let numerical libraries take so many threads, also those that are loaded later."""
+    import torch
+    from threadpoolctl import threadpool_limits
+
+    os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(threads)))
+    threadpool_limits(threads)
+    torch.set_num_threads(threads)
 
 
 def die_with_parent(parent: int) -> None:

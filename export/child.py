@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
+import os
+import socket
 import sys
-from collections.abc import Sequence
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 from automl.core.errors import AutoMLError
+from automl.core.nursery import spawn
 from automl.core.trial import TrialTask
 from automl.export.targets import GOOD, ExportSettings, Target, Variant
 
 TIMEOUT_SECONDS = 900
-MARK = "automl-variant:"  # runtimes print what they like; our lines begin so
 
 
 # ---------------------------------------------------------------- the parent's side
@@ -51,47 +54,56 @@ def examined(
 
 def run(job: dict[str, Any]) -> tuple[list[dict[str, Any]], tuple[str, str] | None]:
     """Run a child; the variants that it finished, and what became of the next one."""
-    command = [sys.executable, "-m", "automl.export.child"]
-    try:
-        done = subprocess.run(
-            command,
-            input=json.dumps(job),
-            capture_output=True,
-            text=True,
-            timeout=TIMEOUT_SECONDS,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
-        text = error.stdout.decode() if isinstance(error.stdout, bytes) else error.stdout or ""
-        message = f"verification took longer than {TIMEOUT_SECONDS} seconds"
-        return lines(text), ("timeout", message)
-    if done.returncode < 0:
-        message = f"the runtime crashed with signal {-done.returncode}"
-        return lines(done.stdout), ("crash", message)
-    if done.returncode > 0:
-        last = (done.stderr.strip().splitlines() or ["no output"])[-1]
-        return lines(done.stdout), ("load_fail", last)
-    return lines(done.stdout), None
-
-
-def lines(text: str) -> list[dict[str, Any]]:
-    """The variants that a child has printed."""
-    return [
-        json.loads(line.removeprefix(MARK)) for line in text.splitlines() if line.startswith(MARK)
-    ]
+    ours, theirs = socket.socketpair()
+    with tempfile.TemporaryFile() as log, Connection(ours.detach()) as pipe:
+        with theirs:
+            child = spawn("automl.export.child:main", [theirs.fileno(), log.fileno()])
+        found: list[dict[str, Any]] = []
+        deadline = time.monotonic() + TIMEOUT_SECONDS
+        try:
+            pipe.send(job)
+            while pipe.poll(max(0.0, deadline - time.monotonic())):
+                found.append(pipe.recv())
+        except (EOFError, OSError):
+            code = child.wait()
+        else:
+            message = f"verification took longer than {TIMEOUT_SECONDS} seconds"
+            return found, ("timeout", message)
+        finally:
+            child.kill()
+            child.wait()
+        if code < 0:
+            return found, ("crash", f"the runtime crashed with signal {-code}")
+        if code > 0:
+            log.seek(0)
+            said = log.read().decode(errors="replace").strip().splitlines()
+            return found, ("load_fail", said[-1] if said else "no output")
+    return found, None
 
 
 # ---------------------------------------------------------------- the child's side
 
 
-def main() -> None:
-    """Examine the variants of the job on standard input, printing each as it is done."""
+def main(handle: int, log: int) -> None:
+    """Examine the variants of a job that comes by the pipe, sending each as it is done.
+
+    Runtimes print what they like: that goes to the file ``log``.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        os.dup2(log, stream.fileno())
+    os.close(log)
+    with Connection(handle) as pipe:
+        for variant in verdicts(pipe.recv()):
+            pipe.send(asdict(variant))
+
+
+def verdicts(job: dict[str, Any]) -> Iterator[Variant]:
+    """The variants of a job as they are examined."""
     import torch
 
     from automl.core.cards import TargetCard
     from automl.export.subject import Subject
 
-    job = json.load(sys.stdin)
     torch.set_num_threads(1)
     target: Target = TargetCard(name="", target=job["target"]).load()()
     settings = ExportSettings(**job["settings"])
@@ -107,9 +119,4 @@ def main() -> None:
                 variant = replace(variant, benchmarks=tuple(records))
         except AutoMLError as error:
             variant = variant.found("load_fail", str(error))
-        sys.stdout.write(f"\n{MARK}{json.dumps(asdict(variant), default=str)}\n")
-        sys.stdout.flush()
-
-
-if __name__ == "__main__":
-    main()
+        yield variant

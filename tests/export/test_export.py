@@ -1,5 +1,6 @@
 """From a trained trial to a verified file, and every way in which that can go wrong."""
 
+import importlib
 import json
 import os
 import shutil
@@ -156,19 +157,41 @@ def test_a_failed_export_leaves_no_folder(tmp_path: Path, monkeypatch) -> None:
     assert not (tmp_path / "out").exists()
 
 
-def test_a_crash_of_the_runtime_is_a_status(tmp_path: Path, monkeypatch) -> None:
-    task = trained(tmp_path)
-    folder = tmp_path / "work"
-    folder.mkdir()
-    (tmp_path / "sitecustomize.py").write_text(
-        "import sys, os, signal\n"
-        "if 'automl.export.child' in sys.orig_argv: "
-        f"os.kill(os.getpid(), {signal.SIGSEGV:d})\n"
-    )
+CRASHING = """
+import os, signal, sys, time
+from automl.export.cpu import CpuTarget
+
+class Crashing(CpuTarget):
+    def verify(self, subject, folder, variant, settings):
+        print("the last words", flush=True)
+        if variant.precision == "fp16":
+            os.kill(os.getpid(), signal.SIGSEGV)
+        if variant.precision == "int8-static":
+            sys.exit("no such instruction")
+        if variant.precision == "int8-dynamic":
+            time.sleep(1000)
+        return variant.found("prepared")
+
+    def benchmark(self, subject, folder, variant):
+        return []
+"""
+
+
+def test_a_runtime_that_crashes_ends_or_hangs_is_a_status(tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "crashing.py").write_text(CRASHING)
+    monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setenv("PYTHONPATH", str(tmp_path) + os.pathsep + os.environ.get("PYTHONPATH", ""))
-    both = examined(task, folder, Variant("fp32", "a.onnx"), Variant("fp16", "b.onnx"))
-    assert [(one.precision, one.status) for one in both] == [("fp32", "crash"), ("fp16", "crash")]
-    assert str(int(signal.SIGSEGV)) in both[0].message
+    monkeypatch.setattr(child, "TIMEOUT_SECONDS", 15)
+    target = importlib.import_module("crashing").Crashing()
+    names = ("fp32", "fp16", "int8-static", "fp32", "int8-dynamic", "fp16")
+    variants = [Variant(name, "a.onnx") for name in names]
+    found = child.examined(target, tmp_path, quick(tmp_path), ExportSettings(), variants)
+    assert [one.precision for one in found] == list(names)
+    states = ["prepared", "crash", "load_fail", "prepared", "timeout", "crash"]
+    assert [one.status for one in found] == states
+    assert str(int(signal.SIGSEGV)) in found[1].message
+    assert found[2].message == "no such instruction"
+    assert found[4].message == "verification took longer than 15 seconds"
 
 
 def test_a_variant_that_cannot_be_loaded_leaves_the_others_alone(tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ class Place:
 
 
 class Forked:
-    """Stands in for a worker's ``nursery.Child``: the driver, which has no threads yet, forks it."""
+    """Stands in for a ``nursery.Child`` that is a worker: the driver, one thread yet, forks it."""
 
     def __init__(self, target: str, files: Sequence[int], log: str, threads: int, **_: Any) -> None:
         assert target == "automl.core.worker:main"
