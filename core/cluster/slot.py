@@ -112,8 +112,9 @@ class Slot:
     def stop(self) -> None:
         """Kill the worker, so that the trial dies and the open call answers with its end."""
         if self.task is not None:
-            for worker in psutil.Process().children(recursive=True):
-                worker.kill()
+            for nursery in psutil.Process().children():
+                for worker in nursery.children():
+                    worker.kill()
 
     def examine(self, parcel: Parcel) -> tuple[tuple[Evaluation, ...], int | None]:
         """Score a finished model."""
