@@ -56,6 +56,11 @@ def spawn(target: str, files: Sequence[int], *arguments: Any) -> Child:
     return nursery.spawn(target, files, arguments)
 
 
+def prepare() -> None:
+    """Let the imports begin that the first child waits for, while this process does other work."""
+    nursery_of(os.getpid())
+
+
 @lru_cache(maxsize=1)
 def nursery_of(process: int) -> Nursery:
     """The nursery of a process; its own children start theirs."""

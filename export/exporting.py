@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from automl.core.errors import CheckpointError, ExportError
+from automl.core.nursery import prepare
 from automl.core.plugin import Exportable
 from automl.core.trial import TrialTask
 from automl.export.child import examined
@@ -60,6 +61,7 @@ def export_trial(
         raise CheckpointError(
             f"trial {task.number} has no weights at {task.weights}; only complete trials keep them"
         )
+    prepare()  # its children verify, as soon as the graph is traced
     folder = folder.resolve()  # compilers and browsers run in folders of their own
     folder.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(dir=folder, prefix=".canonical."))

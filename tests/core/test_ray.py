@@ -90,7 +90,9 @@ class Saboteur(Silent):
         begun = [line.split() for line in self.fits.read_text().splitlines()]
         pid = next(int(pid) for seed, pid, _ in begun if int(seed) == self.seeds[number])
         worker = psutil.Process(pid)
-        slot = worker.parent()
+        nursery = worker.parent()
+        assert nursery is not None
+        slot = nursery.parent()
         assert slot is not None
         if number == 0:
             worker.kill()
