@@ -20,6 +20,7 @@ SCRIPTS = (
     "ui_views",
     "training_loop",
     "cli_start",
+    "worker_start",
     "workers",
     "ray_workers",
     "simulate_driver",

@@ -71,6 +71,7 @@ class Nursery:
     """A process that imports and forks. Requests queue while it imports."""
 
     def __init__(self) -> None:
+        self.owner = os.getpid()
         ours, theirs = socket.socketpair()
         self.process = subprocess.Popen(
             # -P: nothing in the folder that the user happens to be in is imported by mistake
@@ -134,6 +135,8 @@ class Nursery:
 
     def close(self) -> None:
         """End it. Children that are left see that and end as well, see ``worker``."""
+        if os.getpid() != self.owner:
+            return  # a fork of the owner ends: this is not its own
         atexit.unregister(self.close)
         self.process.kill()
         self.process.wait()

@@ -18,6 +18,7 @@ from pathlib import Path
 from textwrap import dedent, indent
 from typing import Any
 
+import hypothesis
 import pytest
 import sqlalchemy
 import torch
@@ -100,6 +101,12 @@ FROM pg_attribute JOIN pg_class ON attrelid = pg_class.oid
 LEFT JOIN pg_index ON attrelid = indexrelid
 WHERE relnamespace = 'public'::regnamespace AND attnum > 0 ORDER BY attrelid, attnum
 """
+
+
+# No test is of speed: on a busy machine any example may take long.
+SLOW = [hypothesis.HealthCheck.too_slow]
+hypothesis.settings.register_profile("patient", deadline=None, suppress_health_check=SLOW)
+hypothesis.settings.load_profile("patient")
 
 
 def pytest_collection_finish() -> None:

@@ -38,7 +38,7 @@ def test_the_splits_are_scikit_learns(seed: int, test: float, valid: float) -> N
         assert np.array_equal(found[name], theirs)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(
     st.lists(st.integers(2, 40), min_size=2, max_size=6),
     st.floats(0.2, 0.6),

@@ -55,7 +55,7 @@ def test_expected_improvement_is_that_of_scikit_learn(monkeypatch) -> None:
     assert found == pytest.approx(wanted, rel=1e-6)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(count=st.integers(1, 12), seed=st.integers(0, 1000), same=st.booleans())
 def test_a_proposal_is_of_the_space_and_the_seeds_alone(count: int, seed: int, same: bool) -> None:
     known = drawn(seed, count)

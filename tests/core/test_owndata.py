@@ -215,7 +215,7 @@ def test_arrays_by_their_shapes(tmp_path: Path) -> None:
 # ---------------------------------------------------------------- the encoder is scikit-learn's
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 2**31), st.integers(0, 3), st.integers(0, 3), st.floats(0, 0.5))
 def test_the_encoder_computes_what_scikit_learn_does(
     seed: int, numbers: int, categories: int, missing: float

@@ -260,7 +260,7 @@ def exists(recorder: Recorder) -> bool:
     return True
 
 
-@pytest.mark.parametrize("who", ["driver", "worker"])
+@pytest.mark.parametrize("who", ["driver", "worker", "nursery"])
 def test_kill_9_then_resume_loses_nothing_and_runs_nothing_twice(
     make_plugin, recorder, tmp_path: Path, who: str
 ) -> None:
@@ -276,14 +276,15 @@ def test_kill_9_then_resume_loses_nothing_and_runs_nothing_twice(
         import psutil
 
         (nursery,) = psutil.Process(process.pid).children()
-        nursery.children()[0].send_signal(signal.SIGKILL)
+        (nursery if who == "nursery" else nursery.children()[0]).send_signal(signal.SIGKILL)
         assert process.wait(timeout=60) == 0
     before = {n: v for n, s, v in values(recorder, 1) if s == "complete"}
     result = resume(1, recorder)
     after = values(recorder, 1)
     assert [number for number, _, _ in after] == list(range(8))
     assert result.complete + result.failed == 8
-    assert result.failed == (1 if who == "worker" else 0)
+    # all workers die with their nursery; one may have been between two trials
+    assert result.failed in {"driver": (0,), "worker": (1,), "nursery": (1, 2)}[who]
     assert before.items() <= {n: v for n, _, v in after}.items()
     configs = [path.name.split("-")[0] for path in runs.iterdir()]
     finished = {str(t.start.config["x"]) for t in recorder.past(1) if t.start.number in before}

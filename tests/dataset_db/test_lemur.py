@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import func, select
 
@@ -325,7 +325,6 @@ def test_perplexity_inverts_the_published_score(score: float) -> None:
 SCORES = st.one_of(st.none(), st.floats(), st.text(max_size=3), st.integers())
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # on a busy machine
 @given(
     st.lists(
         st.fixed_dictionaries(

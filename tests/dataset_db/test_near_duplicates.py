@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import update
 
@@ -113,7 +113,6 @@ def test_an_empty_database(db: str, store) -> None:
     assert similar(db, text=NETWORK) == []
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # on a busy machine
 @given(
     seed=st.integers(0, 10_000),
     kinds=st.integers(1, 6),

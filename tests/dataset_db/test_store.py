@@ -138,7 +138,6 @@ def tell(store: Store, study: int, model: Model, what: str, number: int, *rest: 
 
 @settings(
     max_examples=40,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(actions=st.lists(ACTIONS, max_size=25))

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 from torch import nn
@@ -206,7 +206,6 @@ def test_parts_that_do_not_give_what_a_loop_needs_are_refused(tmp_path: Path) ->
     used=st.lists(st.booleans(), min_size=4, max_size=9),
     rule=st.sampled_from(RULES),
 )
-@settings(deadline=None)
 def test_the_host_forbids_what_the_network_forbids(used: list[bool], rule: str) -> None:
     mask = torch.tensor([[False, *used]])
     nothing = torch.zeros(1, 1)

@@ -167,7 +167,7 @@ def test_a_buffer_fills_and_never_overflows(method: str) -> None:
     assert len(replayed["x"]) == 4
 
 
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 @given(st.integers(0, 1000))
 def test_a_reservoir_keeps_each_example_with_equal_chance(seed: int) -> None:
     kept = np.zeros(40)

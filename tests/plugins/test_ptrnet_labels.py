@@ -25,7 +25,7 @@ def signed_area(points: np.ndarray) -> float:
 
 
 @given(SETS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_hull_is_counter_clockwise_from_its_lowest_index_and_holds_every_point(case) -> None:
     (points,) = random_points(*case)
     sequence = labels.convex_hull(points)
@@ -55,7 +55,7 @@ def test_degenerate_points_are_refused(label, points) -> None:
 
 
 @given(SETS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_triangles_are_qhulls_in_order_of_their_incentres(case) -> None:
     (points,) = random_points(*case)
     sequence = labels.delaunay(points)
@@ -99,7 +99,7 @@ def test_held_karp_agrees_with_an_independent_solver() -> None:
 
 
 @given(st.integers(0, 2**31), st.integers(4, 9))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_every_teacher_makes_tours_and_none_beats_the_optimum(seed: int, count: int) -> None:
     points = random_points(seed, count, sets=3)
     best = labels.tour_length(points, labels.held_karp(points))
@@ -117,7 +117,7 @@ def test_every_teacher_makes_tours_and_none_beats_the_optimum(seed: int, count: 
 
 
 @given(st.integers(0, 2**31), st.integers(3, 9))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_a_direction_rule_keeps_the_length_and_fixes_the_direction(seed: int, count: int) -> None:
     points = random_points(seed, count, sets=4)
     tours = labels.nearest_neighbour(points)

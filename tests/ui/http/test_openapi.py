@@ -53,7 +53,7 @@ def test_every_operation_is_as_described(
     found = described[path][method]
     valid, invalid = (found.as_strategy(generation_mode=mode) for mode in GenerationMode)
 
-    @settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=15, suppress_health_check=list(HealthCheck))
     @given(case=valid | invalid)
     def ask(case: schemathesis.Case) -> None:
         case.call_and_validate(headers=RIGHT)

@@ -1,0 +1,51 @@
+"""A new worker that is forked, against a process that imports what a worker needs."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from multiprocessing.connection import Connection
+from typing import Any
+
+from measure import finish, interleaved
+
+from automl.core.nursery import HEAVY, spawn
+
+ROUNDS = 7
+
+
+def fresh() -> None:
+    """What every worker would do by itself."""
+    subprocess.run([sys.executable, "-P", "-c", f"import {', '.join(HEAVY)}"], check=True)
+
+
+def forked() -> None:
+    """Start a worker, wait until it takes tasks, and end it."""
+    ours, theirs = socket.socketpair()
+    with theirs:
+        worker = spawn("automl.core.worker:main", [theirs.fileno()], os.devnull, 1)
+    pipe: Connection[Any, Any] = Connection(ours.detach())
+    assert pipe.recv() == ("ready", None)
+    pipe.close()
+    assert worker.wait() == 0
+
+
+def main() -> None:
+    """Measure and print."""
+    (first,) = interleaved([forked], 1)
+    alone, later = interleaved([fresh, forked], ROUNDS)
+    ratio = alone / later
+    details = {
+        "a process that imports": f"{alone:.2f} s",
+        "the first worker of a process": f"{first:.2f} s",
+        "each after it, from the request to its end": f"{1000 * later:.0f} ms",
+    }
+    finish(
+        "start of a worker, importing over forked", ratio, "at least 20", ratio >= 20, details
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
