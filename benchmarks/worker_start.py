@@ -43,9 +43,8 @@ def main() -> None:
         "the first worker of a process": f"{first:.2f} s",
         "each after it, its end included": f"{1000 * later:.0f} ms",
     }
-    finish(
-        "start of a worker, importing over forked", ratio, "at least 20", ratio >= 20, details
-    )  # fmt: skip
+    name = "start of a worker, importing over forked"
+    finish(name, ratio, "at least 20", ratio >= 20, details)
 
 
 if __name__ == "__main__":

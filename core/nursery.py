@@ -49,16 +49,17 @@ def spawn(target: str, files: Sequence[int], *arguments: Any) -> Child:
     Numerical libraries take one thread there unless told otherwise. What the process prints goes
     where this one's does, and Ctrl-C does not reach it.
     """
-    nursery = nursery_of(os.getpid())
-    if not nursery.alive:
+    return prepare().spawn(target, files, arguments)
+
+
+def prepare() -> Nursery:
+    """The living nursery of this process, started if there is none.
+
+    Its imports, for which the first child waits, begin while this process does other work.
+    """
+    if not nursery_of(os.getpid()).alive:
         nursery_of.cache_clear()
-        nursery = nursery_of(os.getpid())
-    return nursery.spawn(target, files, arguments)
-
-
-def prepare() -> None:
-    """Let the imports begin that the first child waits for, while this process does other work."""
-    nursery_of(os.getpid())
+    return nursery_of(os.getpid())
 
 
 @lru_cache(maxsize=1)
@@ -161,7 +162,8 @@ class Child:
     def kill(self) -> None:
         """SIGKILL, unless it was waited for: until then nobody else can have its number."""
         if self.code is None and self.pid is not None and self.nursery.alive:
-            os.kill(self.pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # its nursery was killed just now
+                os.kill(self.pid, signal.SIGKILL)
 
     def wait(self) -> int:
         """Its exit code, negative for a signal; that of its nursery if it died with it."""
@@ -176,7 +178,8 @@ class Child:
 
 def main(handle: int) -> None:
     """Fork until whoever asks is gone; in a child, do what was asked for."""
-    path = [folder for folder in sys.path if folder not in added_to_path()]
+    added = added_to_path()
+    path = [folder for folder in sys.path if folder not in added]
     for name in HEAVY:
         with contextlib.suppress(Exception):  # a child that needs it fails and says why
             importlib.import_module(name)

@@ -58,7 +58,7 @@ def light(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     own = lru_cache(maxsize=1)(lambda process: nursery.Nursery())
     monkeypatch.setattr(nursery, "nursery_of", own)
     yield
-    own(os.getpid()).close()
+    nursery.prepare().close()
 
 
 def asked(function: str, *arguments: Any) -> tuple[nursery.Child, "Connection[Any, Any]"]:
