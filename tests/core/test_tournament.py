@@ -139,6 +139,7 @@ def test_a_slow_plugin_leaves_time_for_the_others(make_plugin, recorder) -> None
     assert {s.plugin for s in result.standings if s.value is not None} == {"a_slow", "b_fast"}
 
 
+@pytest.mark.usefixtures("ready_nursery")
 def test_who_never_reports_does_not_keep_the_others_waiting(make_plugin, recorder) -> None:
     plugins = (make_plugin(name="never", fit="time.sleep(600)"), make_plugin(name="quick"))
     settings = replace(INLINE, executor="processes", workers=1)

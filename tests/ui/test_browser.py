@@ -85,7 +85,7 @@ def test_from_the_list_of_studies_to_an_exported_winner(server: Served, page: Pa
     expect(page.get_by_role("heading", name="Trial 1/")).to_be_visible()
     page.get_by_role("tab", name="Export").click()
     page.get_by_role("button", name="Export to cpu").click()
-    expect(page.get_by_text("Compared with PyTorch at sizes")).to_be_visible(timeout=180_000)
+    expect(page.get_by_text("Compared with PyTorch at sizes")).to_be_visible(timeout=LONG)
     assert list(server.folder.glob("exports/1-*/cpu/model.onnx"))
 
 
@@ -120,7 +120,7 @@ def test_what_is_selected_in_one_place_is_selected_in_all(server: Served, page: 
 
 def at_rest(page: Page, asked: str) -> str:
     """What a page answers once it has answered alike for a second: charts are drawn late."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + LONG / 1000
     said, since = page.evaluate(asked), time.monotonic()
     while time.monotonic() - since < 1:
         assert time.monotonic() < deadline, "the page does not come to rest"
@@ -145,7 +145,7 @@ def test_a_running_study_is_redrawn_by_itself_and_nothing_jumps(server: Served, 
         before = at_rest(page, tops)
         trial(store, study, 1)
         seen = set()
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + LONG / 1000
         while "2 of 10" not in page.get_by_test_id("stMetric").nth(1).inner_text():
             seen.add(page.evaluate(tops))
             assert time.monotonic() < deadline, "the page was not redrawn"
