@@ -12,6 +12,7 @@ from typing import Any
 from measure import finish, interleaved
 
 from automl.core.nursery import HEAVY, spawn
+from automl.core.sandbox.host import Sandbox
 
 ROUNDS = 7
 
@@ -33,15 +34,22 @@ def forked() -> None:
     pipe.close()
 
 
+def confined() -> None:
+    """Start a sandbox that is ready to train a network, and end it."""
+    Sandbox("automl.plugins.lemur.runner:handler", {"threads": 1}).close()
+
+
 def main() -> None:
     """Measure and print."""
-    (first,) = interleaved([forked], 1)
-    alone, later = interleaved([fresh, forked], ROUNDS)
+    first, first_confined = interleaved([forked, confined], 1)
+    alone, later, later_confined = interleaved([fresh, forked, confined], ROUNDS)
     ratio = alone / later
     details = {
         "a process that imports": f"{alone:.2f} s",
         "the first worker of a process": f"{first:.2f} s",
         "each after it, its end included": f"{1000 * later:.0f} ms",
+        "the first sandbox of a process": f"{first_confined:.2f} s",
+        "each sandbox after it": f"{1000 * later_confined:.0f} ms",
     }
     name = "start of a worker, importing over forked"
     finish(name, ratio, "at least 20", ratio >= 20, details)

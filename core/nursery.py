@@ -2,7 +2,8 @@
 
 PyTorch takes seconds to import. A driver cannot be forked: it has threads, and perhaps CUDA. So it
 starts a nursery, which has neither: that imports, forks a child for each request, and keeps its
-exit code until somebody asks. A nursery ends with the process that it serves.
+exit code until somebody asks. A nursery ends with the process that it serves. One that is clean
+never had the environment of that process: its children may become sandboxes.
 """
 
 from __future__ import annotations
@@ -16,18 +17,23 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
 from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
 
 HEAVY = ("torch", "torch._dynamo", "automl.core.trial")  # the first optimiser needs the second
 
 ALONE = {  # no thread that a fork would lose, and no CUDA: no child could use it then
-    **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1"),
+    **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"),
     "PYTORCH_NVML_BASED_CUDA_CHECK": "1",
 }
+KEPT = ("LANG", "LD_LIBRARY_PATH")  # of the environment, in a clean nursery
+BOOT = (
+    "import sys; sys.path[:0] = sys.argv[2:]; "
+    "from automl.core.nursery import main; main(int(sys.argv[1]))"
+)
 
 
 class Request(NamedTuple):
@@ -38,6 +44,7 @@ class Request(NamedTuple):
     arguments: tuple[Any, ...]
     environment: dict[str, str]
     folder: str
+    forgotten: list[int]  # earlier children whose end nobody waits for
 
 
 # ---------------------------------------------------------------- the side that asks
@@ -49,44 +56,41 @@ def spawn(target: str, files: Sequence[int], *arguments: Any) -> Child:
     Numerical libraries take one thread there unless told otherwise. What the process prints goes
     where this one's does, and Ctrl-C does not reach it.
     """
-    return prepare().spawn(target, files, arguments)
+    return prepare().spawn(target, files, arguments, dict(os.environ), os.getcwd())
 
 
-def prepare() -> Nursery:
-    """The living nursery of this process, started if there is none.
+def prepare(clean: bool = False) -> Nursery:
+    """The living nursery of this process, or the clean one, started if there is none.
 
     Its imports, for which the first child waits, begin while this process does other work.
     """
-    if not nursery_of(os.getpid()).alive:
-        nursery_of.cache_clear()
-    return nursery_of(os.getpid())
-
-
-@lru_cache(maxsize=1)
-def nursery_of(process: int) -> Nursery:
-    """The nursery of a process; its own children start theirs."""
-    return Nursery()
+    key = os.getpid(), clean
+    with STARTING:
+        if key not in NURSERIES or not NURSERIES[key].alive:
+            NURSERIES[key] = Nursery(clean)
+        return NURSERIES[key]
 
 
 class Nursery:
     """A process that imports and forks. Requests queue while it imports."""
 
-    def __init__(self) -> None:
+    def __init__(self, clean: bool = False) -> None:
         self.owner = os.getpid()
         ours, theirs = socket.socketpair()
+        command, environment = program(theirs.fileno(), clean)
         self.process = subprocess.Popen(
-            # -P: nothing in the folder that the user happens to be in is imported by mistake
-            [sys.executable, "-P", "-m", "automl.core.nursery", str(theirs.fileno())],
+            command,
             pass_fds=(theirs.fileno(),),
             stdin=subprocess.DEVNULL,
             start_new_session=True,  # so that Ctrl-C reaches the driver alone
-            env={**os.environ, **ALONE},
+            env=environment,
         )
         theirs.close()
         self.socket = ours
         self.pipe: Connection[Any, Any] = Connection(os.dup(ours.fileno()))
         self.lock = threading.RLock()
         self.unborn: list[Child] = []  # in the order in which their numbers will come
+        self.forgotten: list[int] = []
         atexit.register(self.close)
 
     @property
@@ -94,10 +98,18 @@ class Nursery:
         """Whether it can fork."""
         return self.process.poll() is None
 
-    def spawn(self, target: str, files: Sequence[int], arguments: tuple[Any, ...]) -> Child:
+    def spawn(
+        self,
+        target: str,
+        files: Sequence[int],
+        arguments: tuple[Any, ...],
+        environment: dict[str, str],
+        folder: str,
+    ) -> Child:
         """Ask for a child."""
         child = Child(self)
-        request = Request(target, len(files), arguments, dict(os.environ), os.getcwd())
+        forgotten = [self.forgotten.pop() for _ in range(len(self.forgotten))]
+        request = Request(target, len(files), arguments, environment, folder, forgotten)
         with self.exchange():
             self.pipe.send(request)
             if files:
@@ -112,14 +124,14 @@ class Nursery:
                 self.unborn.pop(0).known = self.pipe.recv()
         return child.known
 
-    def exit_code(self, number: int) -> int | None:
-        """Wait for a child's end; ``None`` if nobody will ever know."""
+    def end(self, number: int) -> tuple[int, float] | None:
+        """Wait for a child's end: exit code, CPU seconds; ``None`` if nobody will ever know."""
         with self.exchange():
             self.pipe.send(number)
             while self.unborn:
                 self.unborn.pop(0).known = self.pipe.recv()
-            code: int = self.pipe.recv()
-            return code
+            found: tuple[int, float] = self.pipe.recv()
+            return found
         return None
 
     @contextlib.contextmanager
@@ -153,6 +165,7 @@ class Child:
         self.nursery = nursery
         self.known: int | None = None
         self.code: int | None = None
+        self.cpu_seconds = 0.0  # when it was waited for
 
     @property
     def pid(self) -> int | None:
@@ -168,9 +181,39 @@ class Child:
     def wait(self) -> int:
         """Its exit code, negative for a signal; that of its nursery if it died with it."""
         if self.code is None:
-            code = None if self.pid is None else self.nursery.exit_code(self.pid)
-            self.code = self.nursery.process.wait() if code is None else code
+            found = None if self.pid is None else self.nursery.end(self.pid)
+            self.code, self.cpu_seconds = found or (self.nursery.process.wait(), 0.0)
         return self.code
+
+    def forget(self) -> None:
+        """Kill it, if it is known to be born, and never wait for it.
+
+        For finalizers, which may run in the midst of an exchange with the nursery.
+        """
+        if self.code is None and self.known is not None:
+            self.kill()
+            self.nursery.forgotten.append(self.known)
+            self.code = -signal.SIGKILL
+
+
+NURSERIES: dict[tuple[int, bool], Nursery] = {}  # by process, whose forks start theirs, and kind
+STARTING = threading.Lock()
+
+
+def program(handle: int, clean: bool) -> tuple[list[str], dict[str, str]]:
+    """How a nursery is started: command and environment."""
+    if not clean:
+        # -P: nothing in the folder that the user happens to be in is imported by mistake
+        command = [sys.executable, "-P", "-m", "automl.core.nursery", str(handle)]
+        return command, {**os.environ, **ALONE}
+    paths = [path for path in sys.path if os.path.isabs(path) and os.path.exists(path)]
+    command = [sys.executable, "-I", "-B", "-c", BOOT, str(handle), *paths]
+    return command, {**clean_environment(), **ALONE}
+
+
+def clean_environment() -> dict[str, str]:
+    """What a process needs of ours, and no secret."""
+    return {"LANG": "C.UTF-8", **{name: os.environ[name] for name in KEPT if name in os.environ}}
 
 
 # ---------------------------------------------------------------- the side that forks
@@ -191,6 +234,7 @@ def main(handle: int) -> None:
     os.environ.clear()
     os.environ.update(request.environment)
     os.chdir(request.folder)
+    tempfile.tempdir = None  # what an import asked for may lie elsewhere now
     sys.path[:] = [*added_to_path(), *path]
     module, _, function = request.target.partition(":")
     getattr(importlib.import_module(module), function)(*files, *request.arguments)
@@ -209,8 +253,11 @@ def serve(asker: socket.socket) -> tuple[Request, list[int]] | None:
         while True:
             asked: Request | int = pipe.recv()
             if isinstance(asked, int):
-                pipe.send(os.waitstatus_to_exitcode(os.waitpid(asked, 0)[1]))
+                _, status, used = os.wait4(asked, 0)
+                pipe.send((os.waitstatus_to_exitcode(status), used.ru_utime + used.ru_stime))
                 continue
+            for number in asked.forgotten:
+                os.waitpid(number, 0)
             files = socket.recv_fds(asker, 1, asked.files)[1] if asked.files else []
             number = os.fork()
             if number == 0:

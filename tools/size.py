@@ -9,7 +9,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 # Lines of code: blank lines, comments and docstrings are free, so that nobody saves on them.
-FUNCTION, FILE, CORE, PLUGIN = 60, 500, 5450, 1200
+FUNCTION, FILE, CORE, PLUGIN = 60, 500, 5500, 1200
 APART = (
     "core/cluster",
     "core/ensemble",

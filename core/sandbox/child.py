@@ -45,8 +45,14 @@ class Pipe:
         self._socket.sendall(encode(frame))
 
 
-def main(handle: int) -> None:
-    """Serve the handler that the first frame names until the other end closes."""
+def main(handle: int, output: int) -> None:
+    """Serve the handler that the first frame names until the other end closes.
+
+    What is printed goes to ``output``.
+    """
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    os.close(output)
     pipe = Pipe(handle)
     try:
         first = pipe.receive().header
@@ -66,10 +72,11 @@ def main(handle: int) -> None:
 def prepare(first: dict[str, Any]) -> Handler:
     """Confine this process and return the handler.
 
-    Files and privileges go before anything is imported, while there is one thread; calls and
+    Files and privileges go before the handler is imported, while there is one thread; calls and
     resources after it, measured from what the imports took.
     """
     folder = Path(first["folder"])
+    sys.path[:] = first["paths"]
     lockdown.drop_privileges()
     lockdown.restrict_files(map(Path, first["readable"]), folder)
     module, _, name = first["target"].partition(":")
@@ -111,8 +118,3 @@ def failure(error: BaseException) -> dict[str, Any]:
         "ending": kind, "type": type(error).__name__, "detail": text[:2000],
         "log": "\n".join(lines)[-8000:],
     }  # fmt: skip
-
-
-if __name__ == "__main__":
-    os.chdir(os.environ["HOME"])
-    main(int(sys.argv[1]))

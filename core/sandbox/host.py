@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-import json
 import os
 import selectors
 import signal
 import site
 import socket
-import subprocess
 import sys
 import sysconfig
 import tempfile
@@ -19,9 +17,10 @@ import weakref
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NoReturn, Self
+from typing import Any, BinaryIO, Literal, NoReturn, Self
 
 from automl.core.errors import SandboxError
+from automl.core.nursery import Child, clean_environment, prepare
 from automl.core.sandbox import lockdown
 from automl.core.sandbox.channel import Decoder, Frame, encode
 
@@ -36,6 +35,7 @@ KINDS: dict[str, str] = {
     "crashed": "ended without an answer",
     "refused": "cannot be confined here",
 }
+CHILD = "automl.core.sandbox.child:main"
 POLL_SECONDS = 0.1
 QUOTA_SECONDS = 0.5
 LOG_BYTES = 16_384
@@ -46,11 +46,8 @@ MACHINE = (
     "/dev/urandom", "/dev/zero", "/proc/self", "/proc/cpuinfo", "/proc/meminfo", "/proc/stat",
     "/proc/sys/vm/overcommit_memory", "/sys/devices/system/cpu", "/sys/devices/system/node",
 )  # fmt: skip
-KEPT = ("LANG", "LD_LIBRARY_PATH", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-BOOT = (
-    "import json, sys; sys.path[:0] = json.loads(sys.argv.pop(2)); "
-    "from automl.core.sandbox.child import main; main(int(sys.argv[1]))"
-)
+START_SECONDS = 300  # for trusted imports, which a busy machine makes long
+DYING_SECONDS = 2.0  # between the end of the channel and that of the process
 
 
 @dataclass(frozen=True)
@@ -100,24 +97,22 @@ class Sandbox:
         require_sandbox()
         self._folder = tempfile.TemporaryDirectory(prefix="automl-sandbox-")
         self._decoder = Decoder(max(1 << 30, self.limits.memory_mb << 20))
-        ours, theirs = socket.socketpair()
-        with theirs:
-            self._process = start(theirs.fileno(), self._folder.name)
-        ours.setblocking(False)
-        self._socket = ours
-        assert self._process.stdout is not None
-        os.set_blocking(self._process.stdout.fileno(), False)
-        self._finalizer = weakref.finalize(self, end, self._process, ours, self._folder)
+        self._process, self._socket, self._output = start(self._folder.name)
+        self._finalizer = weakref.finalize(
+            self, abandon, self._process, self._socket, self._output, self._folder
+        )
         first = {
             "target": target,
             "arguments": dict(arguments or {}),
             "folder": self._folder.name,
+            "paths": [path for path in sys.path if os.path.isabs(path)],
             "readable": sorted(map(str, readable())),
             "cpu_seconds": self.limits.cpu_seconds,
             "memory_bytes": self.limits.memory_mb << 20,
             "file_bytes": self.limits.disk_mb << 20,
         }
-        found = self.ask("start", first).header
+        found = self._exchange("start", encode(Frame(first)), START_SECONDS).header
+        assert self._process.pid is not None  # it answers; known before it may have to be killed
         if "refused" in found:
             self.close()
             raise SandboxError(Ending("start", "refused", str(found["refused"])))
@@ -130,7 +125,10 @@ class Sandbox:
 
     def close(self) -> None:
         """End the process and remove its folder."""
-        self._finalizer()
+        if self.alive:
+            self._process.kill()
+            self._process.wait()
+            self._finalizer()
 
     @property
     def alive(self) -> bool:
@@ -146,7 +144,7 @@ class Sandbox:
         """
         if not self.alive:
             raise SandboxError(Ending(stage, "crashed", "the sandbox has been closed", self.tail()))
-        frame = self._exchange(stage, encode(Frame(header, payload)))
+        frame = self._exchange(stage, encode(Frame(header, payload)), self.limits.seconds)
         if "ending" in frame.header:
             told = frame.header
             kind: Kind = told["ending"] if told["ending"] in KINDS else "error"
@@ -155,18 +153,16 @@ class Sandbox:
             raise SandboxError(Ending(stage, kind, detail, log))
         return frame
 
-    def _exchange(self, stage: str, outgoing: bytes) -> Frame:
-        waiting, deadline = memoryview(outgoing), time.monotonic() + self.limits.seconds
-        output = self._process.stdout
-        assert output is not None
+    def _exchange(self, stage: str, outgoing: bytes, seconds: float) -> Frame:
+        waiting, deadline = memoryview(outgoing), time.monotonic() + seconds
         with selectors.DefaultSelector() as selector:
             selector.register(self._socket, selectors.EVENT_READ | selectors.EVENT_WRITE)
-            selector.register(output, selectors.EVENT_READ)
+            selector.register(self._output, selectors.EVENT_READ)
             while True:
                 for key, events in selector.select(POLL_SECONDS):
-                    if key.fileobj is output:
+                    if key.fileobj is self._output:
                         if not self._read_output(stage):
-                            selector.unregister(output)
+                            selector.unregister(self._output)
                         continue
                     if events & selectors.EVENT_WRITE and waiting:
                         waiting = waiting[self._write(waiting) :]
@@ -177,7 +173,7 @@ class Sandbox:
                         if frame is not None:
                             return frame
                 if time.monotonic() > deadline:
-                    self._stop(stage, "timeout", f"more than {self.limits.seconds:g} s")
+                    self._stop(stage, "timeout", f"more than {seconds:g} s")
                 self._check_disk(stage)
 
     def _write(self, waiting: memoryview) -> int:
@@ -203,9 +199,8 @@ class Sandbox:
             self._stop(stage, "forbidden", f"it answered out of turn: {error}")
 
     def _read_output(self, stage: str) -> bool:
-        assert self._process.stdout is not None
         try:
-            content = os.read(self._process.stdout.fileno(), 1 << 16)
+            content = os.read(self._output.fileno(), 1 << 16)
         except BlockingIOError:
             return True
         self._printed += len(content)
@@ -233,11 +228,11 @@ class Sandbox:
     def _died(self, stage: str) -> NoReturn:
         with contextlib.suppress(OSError):
             while self._read_output(stage):
-                if not selectors_ready(self._process):
+                if not readable_within(self._output, 0):
                     break
-        _, status, used = os.wait4(self._process.pid, 0)
-        code = self._process.returncode = os.waitstatus_to_exitcode(status)
-        spent = used.ru_utime + used.ru_stime
+        if not ended(self._process, DYING_SECONDS):
+            self._stop(stage, "forbidden", "it closed the channel")
+        code, spent = self._process.wait(), self._process.cpu_seconds
         kind: Kind = "crashed"
         detail = f"exit code {code}" if code >= 0 else f"signal {signal.Signals(-code).name}"
         if -code == signal.SIGXCPU or (-code == signal.SIGKILL and spent > self.limits.cpu_seconds):
@@ -262,42 +257,53 @@ def require_sandbox() -> None:
         raise SandboxError(Ending("start", "refused", reason))
 
 
-def selectors_ready(process: subprocess.Popen[bytes]) -> bool:
-    """Whether more output waits to be read."""
+def start(folder: str) -> tuple[Child, socket.socket, BinaryIO]:
+    """A process without our environment, in ``folder``; its channel and what it prints."""
+    ours, theirs = socket.socketpair()
+    output, printed = os.pipe()
+    home = {"HOME": folder, "TMPDIR": folder, "USER": "sandbox"}
+    files = [theirs.fileno(), printed]
+    try:
+        process = prepare(clean=True).spawn(
+            CHILD, files, (), {**clean_environment(), **home}, folder
+        )
+    finally:
+        theirs.close()
+        os.close(printed)
+    ours.setblocking(False)
+    os.set_blocking(output, False)
+    return process, ours, open(output, "rb", buffering=0)
+
+
+def ended(process: Child, seconds: float) -> bool:
+    """Whether a process ends within some time; it is not waited for."""
+    if process.pid is None:
+        return True
+    try:
+        handle = os.pidfd_open(process.pid)
+    except ProcessLookupError:  # it died with its nursery
+        return True
+    with open(handle, "rb", buffering=0) as file:
+        return readable_within(file, seconds)
+
+
+def readable_within(file: BinaryIO, seconds: float) -> bool:
+    """Whether a file has something to be read, within some time."""
     with selectors.DefaultSelector() as selector:
-        selector.register(process.stdout, selectors.EVENT_READ)  # type: ignore[arg-type]
-        return bool(selector.select(0))
+        selector.register(file, selectors.EVENT_READ)
+        return bool(selector.select(seconds))
 
 
-def start(handle: int, folder: str) -> subprocess.Popen[bytes]:
-    """A fresh Python in a session of its own, without our environment, in ``folder``."""
-    paths = [path for path in sys.path if os.path.isabs(path) and os.path.exists(path)]
-    kept = {name: os.environ[name] for name in KEPT if name in os.environ}
-    return subprocess.Popen(
-        [sys.executable, "-I", "-B", "-c", BOOT, str(handle), json.dumps(paths)],
-        pass_fds=(handle,),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-        cwd=folder,
-        env={"HOME": folder, "TMPDIR": folder, "USER": "sandbox", "LANG": "C.UTF-8", **kept},
-    )
-
-
-def end(
-    process: subprocess.Popen[bytes],
+def abandon(
+    process: Child,
     channel: socket.socket,
+    output: BinaryIO,
     folder: tempfile.TemporaryDirectory[str],
 ) -> None:
-    """Kill a sandbox's process group, and remove what it wrote."""
-    if process.returncode is None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+    """Kill a sandbox that is not ended yet, and remove what it wrote."""
+    process.forget()
     channel.close()
-    if process.stdout is not None:
-        process.stdout.close()
+    output.close()
     folder.cleanup()
 
 

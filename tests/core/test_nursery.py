@@ -6,7 +6,6 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from functools import lru_cache
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -55,8 +54,7 @@ def light(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Nurseries that have little to import, since it fails, and that no other test has."""
     (tmp_path / "torch.py").write_text("raise ImportError('no such library')")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    own = lru_cache(maxsize=1)(lambda process: nursery.Nursery())
-    monkeypatch.setattr(nursery, "nursery_of", own)
+    monkeypatch.setattr(nursery, "NURSERIES", {})
     yield
     nursery.prepare().close()
 

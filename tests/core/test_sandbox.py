@@ -1,16 +1,19 @@
 """The sandbox against code that means harm: each attempt is real and must fail where it says."""
 
 import contextlib
+import gc
 import os
 import signal
 import threading
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from automl.core import nursery
 from automl.core.errors import PolicyError, SandboxError
 from automl.core.sandbox import lockdown, policy
 from automl.core.sandbox.channel import Decoder, Frame, encode
@@ -51,8 +54,10 @@ def ending(code: str, limits: Limits = TIGHT):
     ],
 )
 def test_time_is_bounded_however_it_is_spent(code, limits, detail) -> None:
-    started = time.monotonic()
-    found = ending(code, limits)
+    with Sandbox(TARGET, limits=limits) as sandbox, pytest.raises(SandboxError) as caught:
+        started = time.monotonic()
+        sandbox.ask("run", {"code": code})
+    found = caught.value.ending
     assert found.kind == "timeout"
     assert detail in found.detail
     assert time.monotonic() - started < 8
@@ -161,10 +166,16 @@ def test_its_own_folder_can_be_written_and_is_gone_afterwards() -> None:
     assert not Path(folder).exists()
 
 
-def test_the_environment_holds_no_secret(monkeypatch) -> None:
+@pytest.mark.parametrize("begins", [False, True])
+def test_the_environment_holds_no_secret(monkeypatch, begins) -> None:
     monkeypatch.setenv("API_TOKEN", "a secret")
-    names = run("import os\nanswer = sorted(os.environ)")
+    if begins:  # the process that it is forked from, too
+        monkeypatch.setattr(nursery, "NURSERIES", {})
+    code = "import os\nanswer = [sorted(os.environ), open('/proc/self/environ').read()]"
+    names, first = run(code)
     assert not {"API_TOKEN", "PATH", "AUTOML_DB"} & set(names)
+    assert "LANG=C.UTF-8" in first
+    assert "a secret" not in first
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, 0])
@@ -244,6 +255,13 @@ def test_code_that_speaks_on_the_channel_gains_nothing(written, opened) -> None:
         assert ending(code).kind == "forbidden"
 
 
+def test_code_that_closes_the_channel_and_lives_on_is_ended() -> None:
+    code = "import os, time\nos.closerange(0, 4096)\nwhile True: time.sleep(60)"
+    started = time.monotonic()
+    assert ending(code).kind == "forbidden"
+    assert time.monotonic() - started < 8
+
+
 def test_a_closed_sandbox_says_so_and_leaves_no_process() -> None:
     with Sandbox(TARGET, limits=TIGHT) as sandbox:
         pid = sandbox._process.pid
@@ -251,6 +269,25 @@ def test_a_closed_sandbox_says_so_and_leaves_no_process() -> None:
         sandbox.ask("run", {"code": ""})
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+
+
+def test_an_abandoned_sandbox_leaves_no_process() -> None:
+    sandbox = Sandbox(TARGET)
+    number, folder = sandbox._process.pid, sandbox._folder.name
+    del sandbox
+    gc.collect()
+    assert not Path(folder).exists()
+    assert run("answer = 1") == 1  # its number was kept until somebody asked for the next one
+    assert not psutil.pid_exists(number)
+
+
+def test_a_sandbox_whose_nursery_was_killed_says_so_and_the_next_one_works(monkeypatch) -> None:
+    monkeypatch.setattr(nursery, "NURSERIES", {})
+    with Sandbox(TARGET) as sandbox:
+        sandbox._process.nursery.process.kill()
+        with pytest.raises(SandboxError, match="ended without an answer: signal SIGKILL"):
+            sandbox.ask("run", {"code": "import time; time.sleep(60)"})
+    assert run("answer = 2") == 2
 
 
 def test_a_machine_without_the_means_runs_nothing(monkeypatch) -> None:
