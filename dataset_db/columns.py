@@ -80,5 +80,5 @@ def typed(values: list[Any], kind: TypeEngine[Any], dialect: Dialect) -> list[An
         return [made[value] for value in values]
     if isinstance(next((value for value in values if value is not None), None), str):
         same: dict[Any, Any] = {}
-        return [same.setdefault(value, value) for value in values]
+        return [*map(same.setdefault, values, values)]
     return values

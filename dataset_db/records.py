@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any
 
 from sqlalchemy import (
@@ -159,24 +160,24 @@ def record_page(  # noqa: PLR0913  filters by keyword
         page: dict[str, Any] = {"next": mark}
         if asked.code:
             page["code"] = dict(zip(trials["code_hash"], trials.pop("code"), strict=True))
-        about = by_id(trials)
-        page["rows"] = [
-            {"trial_id": trial, "step": step, "value": value, "seconds": seconds, **about[trial]}
-            for trial, step, value, seconds in zip(*found.values(), strict=True)
-        ]
+        page["rows"] = joined(found, trials)
     if asked.complete:
         whole = (row for row in page["rows"] if all(value is not None for value in row.values()))
         page["rows"] = list(whole)
     return page
 
 
-def by_id(columns: Columns) -> dict[int, Row]:
-    """Rows by their ``_id``."""
-    keys = columns.pop("_id")
-    if not columns:
-        return {key: {} for key in keys}
-    rows = zip(*columns.values(), strict=True)
-    return {key: dict(zip(columns, row, strict=True)) for key, row in zip(keys, rows, strict=True)}
+def joined(found: Columns, trials: Columns) -> list[Row]:
+    """A row for each record with the facts of its trial."""
+    names = (*REPORTED, *(name for name in trials if name != "_id"))
+    facts = zip(trials.pop("_id"), *repeat(repeat(None), 3), *trials.values(), strict=False)
+    about = {row[0]: dict(zip(names, row, strict=True)) for row in facts}
+    # A copy is several times faster to make than a dictionary of as many keys.
+    rows = [about[trial].copy() for trial in found["trial_id"]]
+    records = zip(rows, found["step"], found["value"], found["seconds"], strict=True)
+    for row, step, value, seconds in records:
+        row["step"], row["value"], row["seconds"] = step, value, seconds
+    return rows
 
 
 class Reported:
