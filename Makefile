@@ -5,6 +5,9 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.set-up
 PAPERS := $(sort $(notdir $(patsubst %/,%,$(wildcard plugins/[a-z]*/))))
 
+# Hundreds of processes start in the tests: each would compile what it imports (PyTorch: 10 s).
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: setup demo test faults check docs reproduce bench clean
 
 setup: $(STAMP)
