@@ -375,7 +375,7 @@ def test_an_untrained_network_has_nothing_to_attack() -> None:
 
 @pytest.mark.parametrize("model", ["ntk_dual", "ntk_gd", "finite_nn"])
 def test_general_problems_are_learnt(model) -> None:
-    settings = {"model": model, "width": 512, "steps": 300, "eval_every": 300, "lr": 1.0}
+    settings = {"model": model, "width": 128, "steps": 300, "eval_every": 300, "lr": 1.0}
     _, _, run = fitted("digits", loss="sq_hinge", **settings)
     assert run.history[-1].scores["accuracy"] > 0.9
     _, _, run = fitted("clouds:kind=spheres,n=600,d=5", constant=1.0, **settings)
