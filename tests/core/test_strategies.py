@@ -215,7 +215,7 @@ def test_what_a_promoted_trial_came_to_is_told_to_the_sampler(
     # what is good early is bad in the end
     plugin = three_rungs(make_plugin, "config.x + (1 - 2 * config.x) * step / 20")
     settings = replace(INLINE, sampler=sampler, pruner="asha", warmup=0.1)
-    job = Job((plugin,), Budget(trials=30), settings=settings)
+    job = Job((plugin,), Budget(trials=26), settings=settings)
     watched = CtrlC(None)
     whole = search(job, recorder, watched)
     past = recorder.past(whole.study)
