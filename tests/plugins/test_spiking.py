@@ -462,6 +462,8 @@ def test_stdp_learns_and_exports(tmp_path: Path) -> None:
     settings = {"mode": "stdp", "neurons": 40, "stdp_epochs": 1, "time_steps": 20}
     model, config, run = fitted(**settings)
     assert run.history[-1].scores["accuracy"] > 0.5
+    model.uniform = model.uniform[:8]  # each step is written out: the first show it as well
+    assert PLUGIN.evaluate(model, config, run.split("valid"))["accuracy"] > 0.5
     exportable = PLUGIN.export(model, config, run.data.info)
     graph.write(exportable, tmp_path / "model.onnx", {})
     found = compare(exportable, Session(tmp_path / "model.onnx"), eager_model(model, exportable))
