@@ -1,11 +1,12 @@
 """The questions that LEMUR's API answers, asked of LEMUR and of us over the same records.
 
 Each question is asked in a process of its own: CPU seconds of the call, peak memory of the process
-(imports included). What took less than a second is asked again in the same process, as a session
-asks: the first time, an answer of few rows is mostly SQLAlchemy's writing of new statements. What
-takes LEMUR more than a minute is stopped: its figure is a lower bound. The best of each network is
-such a question if the task is named beside the dataset: SQLite then plans LEMUR's join
-quadratically. By the dataset alone it does not, which is told beside the questions that count.
+(imports included). Three times in turns, of which the least counts: a machine that others use too
+is at times half as fast. What took less than a second is asked again in the same process, as a
+session asks: the first time, an answer of few rows is mostly SQLAlchemy's writing of new
+statements. What takes LEMUR more than a minute is stopped: its figure is a lower bound. The best of
+each network is such a question if the task is named beside the dataset: SQLite then plans LEMUR's
+join quadratically. By the dataset alone it does not, which is told beside the questions that count.
 
 What is compared: LEMUR's API answers with a DataFrame and with nothing else (``ab.nn.api.data``).
 We answer with plain rows (``record_page``) or with a DataFrame (``frames.records``), with the same
@@ -27,6 +28,7 @@ from measure import finish
 from published import LEAN, OURS, THEIRS, build_theirs, import_ours, unpack, wheel, workplace
 
 LIMIT = 60  # seconds of CPU
+ROUNDS = 3
 ASK = """
 import json, resource, sys, time
 resource.setrlimit(resource.RLIMIT_CPU, ({limit}, {limit} + 5))
@@ -136,16 +138,32 @@ def ask(prepare: str, question: str, folder: Path, package: Path | None = None) 
     return Answer(*json.loads(done.stdout.strip().splitlines()[-1]))
 
 
+def least(answers: list[Answer]) -> Answer:
+    """The least time, the largest peak."""
+    first, again, peak, rows = zip(*answers, strict=True)
+    return Answer(min(first), min(again), max(peak), rows[0])
+
+
+def in_turns(
+    kind: str, asked: str, same: str, folder: Path, package: Path
+) -> tuple[Answer, Answer]:
+    """Our answer and LEMUR's."""
+    (theirs, question), (we, own) = KINDS[kind]
+    ours: list[Answer] = []
+    lemur: list[Answer] = []
+    while len(ours) < ROUNDS and all(answer.rows for answer in lemur):
+        ours.append(ask(we, own.format(same), folder))
+        lemur.append(ask(theirs, question.format(asked), folder, package))
+    return least(ours), least(lemur)
+
+
 def compare(folder: Path, package: Path, details: dict[str, Any]) -> tuple[float, float]:
     """The least ratio of CPU and our largest share of memory, our rows to LEMUR's API."""
-    least: dict[str, list[float]] = {"headline": [], **{kind: [] for kind in KINDS}}
-    share: dict[str, list[float]] = {kind: [] for kind in least}
+    ratios: dict[str, list[float]] = {"headline": [], **{kind: [] for kind in KINDS}}
+    share: dict[str, list[float]] = {kind: [] for kind in ratios}
     for name, (asked, same) in {**QUESTIONS, **BESIDE}.items():
-        ours, lemur = {}, {}
-        for kind, ((theirs, question), (we, own)) in KINDS.items():
-            ours[kind] = ask(we, own.format(same), folder)
-            lemur[kind] = ask(theirs, question.format(asked), folder, package)
-        pairs = {kind: (ours[kind], lemur[kind]) for kind in KINDS}
+        pairs = {kind: in_turns(kind, asked, same, folder, package) for kind in KINDS}
+        ours, lemur = ({kind: pair[side] for kind, pair in pairs.items()} for side in (0, 1))
         pairs["headline"] = (ours["rows"], lemur["DataFrame"])
         told = "; ".join(f"{kind} {ours[kind]}, LEMUR {lemur[kind]}" for kind in KINDS)
         details[name] = f"{told}; {ours['rows'].rows:,} rows (LEMUR: {lemur['rows'].rows:,})"
@@ -156,13 +174,13 @@ def compare(folder: Path, package: Path, details: dict[str, Any]) -> tuple[float
         if name in BESIDE:
             continue
         for kind, (mine, other) in pairs.items():
-            least[kind].append(other.first / mine.first)
+            ratios[kind].append(other.first / mine.first)
             share[kind] += [mine.peak / other.peak] if other.rows else []
     for kind in KINDS:
         details[f"both as {kind}, the least ratio of CPU, the largest share of memory"] = (
-            f"{min(least[kind]):.1f}, {max(share[kind]):.2f}"
+            f"{min(ratios[kind]):.1f}, {max(share[kind]):.2f}"
         )
-    return min(least["headline"]), max(share["headline"])
+    return min(ratios["headline"]), max(share["headline"])
 
 
 def main() -> None:
@@ -178,7 +196,7 @@ def main() -> None:
         ratio, memory = compare(folder, package, details)
         good = True
         for name, (question, seconds, megabytes) in OURS_ALONE.items():
-            mine = ask(WE, question, folder)
+            mine = least([ask(WE, question, folder) for _ in range(ROUNDS)])
             good &= mine.first <= seconds and (megabytes is None or mine.peak <= megabytes)
             most = f"{1000 * seconds:.0f} ms" + (f", {megabytes:.0f} MB" if megabytes else "")
             details[name] = f"{mine}, {mine.rows:,} rows (goal {most})"
