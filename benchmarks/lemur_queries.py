@@ -144,17 +144,22 @@ def least(answers: list[Answer]) -> Answer:
     return Answer(min(first), min(again), max(peak), rows[0])
 
 
-def in_turns(
-    kind: str, asked: str, same: str, folder: Path, package: Path
-) -> tuple[Answer, Answer]:
-    """Our answer and LEMUR's."""
-    (theirs, question), (we, own) = KINDS[kind]
-    ours: list[Answer] = []
-    lemur: list[Answer] = []
-    while len(ours) < ROUNDS and all(answer.rows for answer in lemur):
-        ours.append(ask(we, own.format(same), folder))
-        lemur.append(ask(theirs, question.format(asked), folder, package))
-    return least(ours), least(lemur)
+def in_turns(asked: str, same: str, folder: Path, package: Path) -> dict[str, list[Answer]]:
+    """Our answer and LEMUR's, of each kind."""
+    rounds: list[dict[str, list[Answer]]] = []
+    while len(rounds) < ROUNDS and all(lemur.rows for each in rounds for _, lemur in each.values()):
+        rounds.append(
+            {
+                kind: [
+                    ask(we, own.format(same), folder),
+                    ask(theirs, question.format(asked), folder, package),
+                ]
+                for kind, ((theirs, question), (we, own)) in KINDS.items()
+            }
+        )
+    return {
+        kind: [least([each[kind][side] for each in rounds]) for side in (0, 1)] for kind in KINDS
+    }
 
 
 def compare(folder: Path, package: Path, details: dict[str, Any]) -> tuple[float, float]:
@@ -162,9 +167,9 @@ def compare(folder: Path, package: Path, details: dict[str, Any]) -> tuple[float
     ratios: dict[str, list[float]] = {"headline": [], **{kind: [] for kind in KINDS}}
     share: dict[str, list[float]] = {kind: [] for kind in ratios}
     for name, (asked, same) in {**QUESTIONS, **BESIDE}.items():
-        pairs = {kind: in_turns(kind, asked, same, folder, package) for kind in KINDS}
+        pairs = in_turns(asked, same, folder, package)
         ours, lemur = ({kind: pair[side] for kind, pair in pairs.items()} for side in (0, 1))
-        pairs["headline"] = (ours["rows"], lemur["DataFrame"])
+        pairs["headline"] = [ours["rows"], lemur["DataFrame"]]
         told = "; ".join(f"{kind} {ours[kind]}, LEMUR {lemur[kind]}" for kind in KINDS)
         details[name] = f"{told}; {ours['rows'].rows:,} rows (LEMUR: {lemur['rows'].rows:,})"
         mine, other = pairs["headline"]

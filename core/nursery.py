@@ -29,7 +29,8 @@ ALONE = {  # no thread that a fork would lose, and no CUDA: no child could use i
     **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"),
     "PYTORCH_NVML_BASED_CUDA_CHECK": "1",
 }
-KEPT = ("LANG", "LD_LIBRARY_PATH")  # of the environment, in a clean nursery
+# of the environment, in a clean nursery; libraries that are loaded later look for their threads
+KEPT = ("LANG", "LD_LIBRARY_PATH", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 BOOT = (
     "import sys; sys.path[:0] = sys.argv[2:]; "
     "from automl.core.nursery import main; main(int(sys.argv[1]))"

@@ -260,7 +260,8 @@ def require_sandbox() -> None:
 def start(folder: str) -> tuple[Child, socket.socket, BinaryIO]:
     """A process without our environment, in ``folder``; its channel and what it prints."""
     ours, theirs = socket.socketpair()
-    output, printed = os.pipe()
+    reading, printed = os.pipe()
+    output = open(reading, "rb", buffering=0)  # noqa: SIM115  ``abandon`` closes it
     home = {"HOME": folder, "TMPDIR": folder, "USER": "sandbox"}
     files = [theirs.fileno(), printed]
     try:
@@ -271,8 +272,8 @@ def start(folder: str) -> tuple[Child, socket.socket, BinaryIO]:
         theirs.close()
         os.close(printed)
     ours.setblocking(False)
-    os.set_blocking(output, False)
-    return process, ours, open(output, "rb", buffering=0)
+    os.set_blocking(reading, False)
+    return process, ours, output
 
 
 def ended(process: Child, seconds: float) -> bool:

@@ -240,8 +240,8 @@ search(Job((sys.argv[1],), Budget(trials=8), overrides=("n=12",), settings=setti
 """
 
 
-# seconds; a hang would be for ever, and imports alone take half a minute on a busy machine
-PATIENCE = 300
+# seconds, below pytest's limit; imports alone take half a minute on a busy machine
+PATIENCE = 200
 
 
 def start_driver(plugin: str, recorder: Recorder, finished: int) -> subprocess.Popen[bytes]:

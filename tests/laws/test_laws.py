@@ -32,45 +32,43 @@ EXAMPLE = str(ROOT / "examples/automl-rbfnet/automl_rbfnet")
 
 
 # Where an episode or a layer takes long: a shorter body and fewer of each show the same of a law.
-DATASETS = {"ncap": "swimmer:n_links=3,train_episodes=8"}
-SETTINGS: dict[str, dict[str, Any]] = {
-    "ncap": {"population": 4},
-    "neural_operator": {"n_layers": 2},
+SHORTER: dict[str, tuple[str, dict[str, Any]]] = {
+    "ncap": ("swimmer:n_links=3,train_episodes=8", {"population": 4}),
+    "neural_operator": ("", {"n_layers": 2}),
 }
 OF_THE_DEFAULT = (splits_are_disjoint, data_is_deterministic, fit_beats_untrained)
 
 
-class Shorter(Case):
-    """A plugin with what is named above, if anything."""
+class ShorterCase(Case):
+    """A plugin of those above."""
 
     @functools.cached_property
     def dataset(self) -> Dataset:
-        if self.reference in DATASETS:
-            return catalogue().dataset(DATASETS[self.reference])
-        return whole(self.reference).dataset
+        named = SHORTER[self.reference][0]
+        return catalogue().dataset(named) if named else case(self.reference).dataset
 
     @functools.cached_property
     def short(self) -> Settings:
-        return replace(super().short, **SETTINGS.get(self.reference, {}))
+        return replace(super().short, **SHORTER[self.reference][1])
 
 
 @functools.cache
-def whole(plugin: str) -> Case:
-    """A plugin with its default dataset and settings."""
+def case(plugin: str) -> Case:
+    """Laws share the fits that they only look at."""
     return Case(plugin)
 
 
 @functools.cache
-def shorter(plugin: str) -> Case:
-    """Laws share the fits that they only look at."""
-    return Shorter(plugin)
+def shorter_case(plugin: str) -> Case:
+    """The same of a plugin of those above."""
+    return ShorterCase(plugin)
 
 
 @pytest.mark.parametrize("law", ALONE, ids=lambda law: law.__name__)
 @pytest.mark.parametrize("plugin", [*OURS, EXAMPLE])
 def test_law(plugin: str, law) -> None:
-    case = whole(plugin) if law in OF_THE_DEFAULT else shorter(plugin)
-    (finding,) = check(case, [law])
+    made = case if plugin not in SHORTER or law in OF_THE_DEFAULT else shorter_case
+    (finding,) = check(made(plugin), [law])
     assert finding.state == "kept", finding.reason
 
 

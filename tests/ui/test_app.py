@@ -38,7 +38,7 @@ def nothing_kept() -> Iterator[None]:
 def drawn(page: str = "home", **address: str) -> AppTest:
     """The application at one of its pages; the browser test walks through the whole."""
     script = f"from automl.ui.views import places; places.run({page!r})"
-    app = AppTest.from_string(script, default_timeout=300)
+    app = AppTest.from_string(script, default_timeout=200)
     for key, value in address.items():
         app.query_params[key] = value
     return app.run()
