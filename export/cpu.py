@@ -126,12 +126,11 @@ def verified(subject: Subject, folder: Path, variant: Variant, settings: ExportS
     exportable = subject.exportable
     session = Session(folder / variant.file)
     limit = parity.rule(variant.precision, exportable.tolerance, settings.max_drop)
-    found = parity.compare(exportable, session, subject.eager(), limit)
+    found = parity.proven(subject, session, limit)
     if variant.file == "model.onnx":
         for name, part in exportable.parts.items():
             found[name] = parity.compare(part, Session(folder / f"{name}.onnx"), eager_part(part))
             found["ok"] &= found[name]["ok"]
-    parity.judged(subject, session, found, limit)
     facts = {**variant.facts, "bytes": (folder / variant.file).stat().st_size}
     variant = replace(variant, facts=facts, parity=found)
     if found["ok"]:

@@ -30,6 +30,11 @@ class Rule:
     agreement: float
     drop: float
 
+    @property
+    def rounds(self) -> bool:
+        """Whether decisions may change, as those of a lower precision do."""
+        return self.agreement < 1
+
 
 def rule(precision: str, tolerance: float = 0.0, max_drop: float = 0.01) -> Rule:
     """The rule of a precision (fp32, fp16, int8-...); ``tolerance`` replaces fp32's if given."""
@@ -105,23 +110,23 @@ def compare(
     exportable: Exportable,
     runtime: Runtime,
     reference: Runtime,
-    wanted: Rule | None = None,
     cases: Iterator[dict[str, int]] | None = None,
 ) -> dict[str, Any]:
-    """Largest differences over several sizes (``cases``; None: those of the free axes).
-
-    Returns ``ok``, ``sizes`` tried, ``max_abs`` and ``max_rel`` of floating-point outputs,
-    ``agreement`` (share of equal decisions) and ``discrete_equal``.
-    """
-    limit = wanted or rule("fp32", exportable.tolerance)
-    tally = Tally(exportable, limit)
-    for seed, lengths in enumerate(combinations(exportable) if cases is None else cases):
-        inputs = inputs_of(exportable, lengths, seed)
-        tally.add(lengths, reference(inputs), runtime(inputs))
-    return tally.report()
+    """Compare in single precision over several sizes (``cases``; None: those of the free axes)."""
+    comparison = Comparison(exportable, rule("fp32", exportable.tolerance))
+    comparison.over_sizes(runtime, reference, cases)
+    return comparison.report()
 
 
-class Tally:
+def proven(subject: Subject, runtime: Runtime, limit: Rule) -> dict[str, Any]:
+    """Compare a runtime with the model over several sizes and by the task metric."""
+    comparison = Comparison(subject.exportable, limit)
+    comparison.over_sizes(runtime, subject.eager())
+    comparison.by_metric(subject, runtime)
+    return comparison.report()
+
+
+class Comparison:
     """Differences between wanted and found outputs, summed up."""
 
     def __init__(self, exportable: Exportable, limit: Rule) -> None:
@@ -129,12 +134,57 @@ class Tally:
         self.sizes: list[dict[str, int]] = []
         self.largest, self.relative, self.shape = 0.0, 0.0, ""
         self.close, self.equal, self.decisions = True, 0, 0
+        self.metric: dict[str, Any] = {}
+        self.kept = True
 
-    def add(
-        self, lengths: dict[str, int], wanted: dict[str, Tensor], found: dict[str, Tensor]
+    def over_sizes(
+        self,
+        runtime: Runtime,
+        reference: Runtime,
+        cases: Iterator[dict[str, int]] | None = None,
     ) -> None:
+        """Compare on inputs of several sizes (``cases``; None: those of the free axes)."""
+        chosen = combinations(self.exportable) if cases is None else cases
+        for seed, lengths in enumerate(chosen):
+            inputs = inputs_of(self.exportable, lengths, seed)
+            self.sizes.append(lengths)
+            self.add(reference(inputs), runtime(inputs))
+
+    def by_metric(self, subject: Subject, runtime: Runtime) -> None:
+        """Judge by the task metric too, and what rounds by its outputs on the same examples.
+
+        Inputs that are drawn at random lie where a network that has learnt decides by little:
+        a few dozen of them say less of a lower precision than the data do.
+        """
+        watched = self.beside(runtime, subject.eager()) if self.limit.rounds else runtime
+        before, after = subject.scored, subject.score(watched)
+        goal = subject.dataset.problem.objective.goal
+        lost = before - after if goal == "max" else after - before
+        single = not self.limit.rounds
+        lost = abs(lost) if single else lost  # single precision may not gain either
+        # a point of a share such as accuracy; of other metrics a hundredth of their value
+        share = goal == "max" and abs(before) <= 1
+        scale = max(1.0, abs(before)) if single or share else abs(before)
+        self.metric = {
+            "metric": subject.metric,
+            "metric_torch": before,
+            "metric_runtime": after,
+            "drop": lost,
+        }
+        self.kept = bool(lost <= self.limit.drop * scale)
+
+    def beside(self, runtime: Runtime, reference: Runtime) -> Runtime:
+        """The runtime, each of its answers compared with the reference's."""
+
+        def call(inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+            found = runtime(inputs)
+            self.add(reference(inputs), found)
+            return found
+
+        return call
+
+    def add(self, wanted: dict[str, Tensor], found: dict[str, Tensor]) -> None:
         """Compare the outputs of one input."""
-        self.sizes.append(lengths)
         for name in self.exportable.outputs:
             one, two = wanted[name], found[name]
             if one.shape != two.shape:
@@ -143,14 +193,13 @@ class Tally:
                 self.decided(one, two)
             else:
                 self.numbers(one, two)
-                if name in ("logits", "scores") and one.shape[-1] > 1:
-                    self.decided(one.argmax(-1), two.argmax(-1), discrete=False)
+                if name in ("logits", "scores") and one.shape[-1] > 1 and self.limit.rounds:
+                    self.decided(one.argmax(-1), two.argmax(-1))
 
-    def decided(self, one: Tensor, two: Tensor, discrete: bool = True) -> None:
-        """Count equal decisions; in single precision only discrete outputs must be equal."""
-        if discrete or self.limit.agreement < 1:
-            self.equal += int((one == two).sum())
-            self.decisions += one.numel()
+    def decided(self, one: Tensor, two: Tensor) -> None:
+        """Count equal decisions."""
+        self.equal += int((one == two).sum())
+        self.decisions += one.numel()
 
     def numbers(self, one: Tensor, two: Tensor) -> None:
         """Differences of floating-point outputs; not finite ones must be the same."""
@@ -165,37 +214,25 @@ class Tally:
             self.relative = max(self.relative, float((gap / scale).max()))
 
     def report(self) -> dict[str, Any]:
-        """The whole as plain values."""
+        """The whole as plain values.
+
+        ``ok``, ``sizes`` tried, ``max_abs`` and ``max_rel`` of floating-point outputs,
+        ``agreement`` (share of equal ``decisions``), ``discrete_equal``; ``shape`` if one
+        differs; ``metric``, ``metric_torch``, ``metric_runtime`` and ``drop`` if measured.
+        """
         agreement = self.equal / self.decisions if self.decisions else 1.0
-        found: dict[str, Any] = {
+        good = self.close and self.kept and agreement >= self.limit.agreement
+        return {
             "sizes": self.sizes,
             "max_abs": self.largest,
             "max_rel": self.relative,
             "agreement": agreement,
+            "decisions": self.decisions,
             "discrete_equal": self.equal == self.decisions,
+            **({"shape": self.shape} if self.shape else {}),
+            **self.metric,
+            "ok": good and not self.shape,
         }
-        if self.shape:
-            found["shape"] = self.shape
-        good = self.close and agreement >= self.limit.agreement
-        return {**found, "ok": good and not self.shape}
-
-
-def judged(subject: Subject, runtime: Runtime, found: dict[str, Any], limit: Rule) -> None:
-    """Add the task metric in PyTorch and in ``runtime`` to a comparison, and judge it by both."""
-    before, after = subject.scored, subject.score(runtime)
-    single = limit.drop == METRIC_TOLERANCE
-    lost = before - after if subject.dataset.problem.objective.goal == "max" else after - before
-    lost = abs(lost) if single else lost  # single precision may not gain either
-    # a point of a share such as accuracy; of other metrics a hundredth of their value
-    share = subject.dataset.problem.objective.goal == "max" and abs(before) <= 1
-    scale = max(1.0, abs(before)) if single or share else abs(before)
-    found |= {
-        "metric": subject.metric,
-        "metric_torch": before,
-        "metric_runtime": after,
-        "drop": lost,
-    }
-    found["ok"] = bool(found["ok"]) and lost <= limit.drop * scale
 
 
 def disagreement(found: dict[str, Any]) -> str:
@@ -203,6 +240,6 @@ def disagreement(found: dict[str, Any]) -> str:
     shape = f", {found['shape']}" if "shape" in found else ""
     return (
         f"the graph disagrees with PyTorch: largest difference {found['max_abs']:.2g}, "
-        f"{found['agreement']:.1%} of the decisions equal, {found['metric']} "
+        f"{found['agreement']:.1%} of {found['decisions']} decisions equal, {found['metric']} "
         f"{found['metric_torch']:.4g} in PyTorch and {found['metric_runtime']:.4g} here{shape}"
     )

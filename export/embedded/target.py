@@ -17,7 +17,7 @@ from automl.export import parity, quantise
 from automl.export.embedded import codegen, devices, harness
 from automl.export.latency import processor
 from automl.export.static import fixed, fixed_lengths
-from automl.export.subject import Subject
+from automl.export.subject import Runtime, Subject
 from automl.export.targets import GOOD, Canonical, ExportSettings, Target, Variant
 
 BATCHES = (1, 2, 3, 7, 16)  # examples that are run one by one
@@ -75,13 +75,15 @@ class EmbeddedTarget(Target):
         limit = parity.rule(variant.precision, subject.exportable.tolerance, settings.max_drop)
         with tempfile.TemporaryDirectory() as work:
             host = devices.on_host(source, Path(work), *interface(subject, source))
-            found = compared(subject, host, limit, BATCHES)
-            judge(subject, host, found, limit)
-        variant = replace(variant, parity=found)
-        if not found["ok"]:  # wrong here already: building it for the others takes minutes
-            status = "refused" if variant.precision != "fp32" else "parity_fail"
-            return variant.found(status, disagreement(found))
-        facts = {**variant.facts, "emulated": dict(emulated(subject, source, limit))}
+            found = judged(subject, host, limit)
+            variant = replace(variant, parity=found)
+            if not found["ok"]:  # wrong here already: building it for the others takes minutes
+                status = "refused" if limit.rounds else "parity_fail"
+                return variant.found(status, disagreement(found))
+            # what rounds is judged above; the same C must then decide elsewhere as it does here
+            reference = host if limit.rounds else subject.eager()
+            ran = dict(emulated(subject, source, limit, reference))
+        facts = {**variant.facts, "emulated": ran}
         variant = replace(variant, facts=facts)
         for device, about in facts["emulated"].items():
             if about["status"] == "parity_fail":
@@ -185,23 +187,25 @@ def interface(subject: Subject, source: Path) -> tuple[list[codegen.Argument], d
     return arguments, dict(zip(names, (one.name for one in arguments), strict=True))
 
 
-def compared(
-    subject: Subject, program: devices.Program, limit: parity.Rule, batches: Sequence[int]
-) -> dict[str, Any]:
-    """A program's answers against PyTorch's, example by example."""
-    lengths = fixed_lengths(subject.exportable)
-    cases = iter([lengths | {"batch": batch} for batch in batches])
-    return parity.compare(subject.exportable, program, subject.eager(), limit, cases)
+def judged(subject: Subject, program: devices.Program, limit: parity.Rule) -> dict[str, Any]:
+    """A program's answers against PyTorch's, example by example, and the task metric.
 
-
-def judge(
-    subject: Subject, program: devices.Program, found: dict[str, Any], limit: parity.Rule
-) -> None:
-    """Judge by the task metric too, where the validation split has the C's own sizes only."""
+    The metric only where the validation split has the C's own sizes and no other.
+    """
+    comparison = parity.Comparison(subject.exportable, limit)
+    comparison.over_sizes(program, subject.eager(), own_sizes(subject, BATCHES))
     try:
-        parity.judged(subject, program, found, limit)
+        comparison.by_metric(subject, program)
     except ExportError as error:
-        found["unmeasured"] = f"{subject.metric} is not measured: {error}"
+        why = f"{subject.metric} is not measured: {error}"
+        return {**comparison.report(), "unmeasured": why}
+    return comparison.report()
+
+
+def own_sizes(subject: Subject, batches: Sequence[int]) -> Iterator[dict[str, int]]:
+    """The lengths that the C is for, with so many examples."""
+    lengths = fixed_lengths(subject.exportable)
+    return (lengths | {"batch": batch} for batch in batches)
 
 
 def disagreement(found: dict[str, Any]) -> str:
@@ -210,20 +214,23 @@ def disagreement(found: dict[str, Any]) -> str:
         return parity.disagreement(found)
     return (
         f"the C disagrees with PyTorch: largest difference {found['max_abs']:.2g}, "
-        f"{found['agreement']:.1%} of the decisions equal"
+        f"{found['agreement']:.1%} of {found['decisions']} decisions equal"
     )
 
 
 def emulated(
-    subject: Subject, source: Path, limit: parity.Rule
+    subject: Subject, source: Path, limit: parity.Rule, reference: Runtime
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """What became of the C on each emulated processor."""
+    """What became of the C on each emulated processor, beside the reference."""
     for name, build in (("cortex-m4f", devices.on_cortex), ("aarch64", devices.on_aarch64)):
         with tempfile.TemporaryDirectory() as folder:
             work = Path(folder)
             try:
                 program = build(source, work, *interface(subject, source))
-                found = compared(subject, program, limit, EMULATED_BATCHES)
+                comparison = parity.Comparison(subject.exportable, limit)
+                sizes = own_sizes(subject, EMULATED_BATCHES)
+                comparison.over_sizes(program, reference, sizes)
+                found = comparison.report()
                 about = {"status": "ok" if found["ok"] else "parity_fail", **measures(name, work)}
                 about |= {"max_abs": found["max_abs"], "agreement": found["agreement"]}
                 about["message"] = "" if found["ok"] else disagreement(found)

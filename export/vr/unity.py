@@ -198,29 +198,35 @@ def verified(subject: Subject, folder: Path, variant: Variant, settings: ExportS
     else:
         runtime = kept_inputs(Session(folder / variant.file))
     limit = parity.rule("fp32", exportable.tolerance, settings.max_drop)
-    lengths = parity.example_lengths(exportable)
-    cases = iter([lengths] * CASES)
-    found = parity.compare(exportable, runtime, subject.eager(), limit, cases)
+    comparison = parity.Comparison(exportable, limit)
+    comparison.over_sizes(runtime, subject.eager(), own_sizes(exportable))
+    skipped = ""
+    if "rule" not in variant.facts:
+        skipped = judge(comparison, subject, row_by_row(runtime, exportable))
+    found = comparison.report() | ({"metric_skipped": skipped} if skipped else {})
     for name in ("encoder", "step") if "rule" in variant.facts else ():
         part = traced.fixed(subject.exportable.parts[name])
         one = kept_inputs(Session(models / f"{name}.onnx"))
-        sizes = iter([parity.example_lengths(part)] * CASES)
-        found[name] = parity.compare(part, one, eager_part(part), limit, sizes)
+        found[name] = parity.compare(part, one, eager_part(part), own_sizes(part))
         found["ok"] &= found[name]["ok"]
-    if "rule" not in variant.facts:
-        judge(subject, row_by_row(runtime, exportable), found, limit)
     variant = replace(variant, parity=found)
     if found["ok"]:
         return variant.found("prepared", CHECKED)
     return variant.found("parity_fail", f"differs from PyTorch by {found['max_abs']:.2g}")
 
 
-def judge(subject: Subject, runtime: Runtime, found: dict[str, Any], limit: parity.Rule) -> None:
-    """The task metric too, where the data have the graph's fixed lengths."""
+def own_sizes(exportable: Exportable) -> Iterator[dict[str, int]]:
+    """The example's lengths, a few times."""
+    return iter([parity.example_lengths(exportable)] * CASES)
+
+
+def judge(comparison: parity.Comparison, subject: Subject, runtime: Runtime) -> str:
+    """The task metric too, where the data have the graph's fixed lengths; else why it is not."""
     try:
-        parity.judged(subject, runtime, found, limit)
+        comparison.by_metric(subject, runtime)
     except OtherShape as error:
-        found["metric_skipped"] = str(error)
+        return str(error)
+    return ""
 
 
 def kept_inputs(session: Session) -> Runtime:

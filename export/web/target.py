@@ -96,8 +96,7 @@ def compared(
 ) -> Variant:
     """A variant whose model a page has loaded, compared with PyTorch."""
     limit = parity.rule(variant.precision, subject.exportable.tolerance, settings.max_drop)
-    found = parity.compare(subject.exportable, page, subject.eager(), limit)
-    parity.judged(subject, page, found, limit)
+    found = parity.proven(subject, page, limit)
     facts = {**variant.facts, "browser": page.name}
     variant = replace(variant, parity=found, facts=facts)
     return (

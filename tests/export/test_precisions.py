@@ -23,6 +23,7 @@ from automl.export.exporting import export_trial
 from automl.export.gpu import coverage, half
 from automl.export.gpu.target import GpuTarget
 from automl.export.session import Session, save_ort
+from automl.export.subject import Subject
 from automl.export.targets import ExportReport, ExportSettings, Target, Variant
 
 
@@ -90,10 +91,33 @@ def test_int8_that_loses_too_much_is_refused_with_the_numbers(
     monkeypatch.setattr(quantise, "dynamic", refuse)
     report = exported(digits, CpuTarget(), tmp_path, precision="int8")
     assert (report.status, report.precision) == ("refused", "int8-static")
-    assert "of the decisions equal" in report.message
+    assert "of 229 decisions equal" in report.message
     assert "accuracy" in report.message
     dynamic = report.variants[1]
     assert (dynamic["status"], dynamic["message"]) == ("refused", "not this one")
+
+
+@pytest.mark.parametrize(
+    ("drawn", "data", "good"), [(0.25, 0.0, True), (0.0, 0.02, True), (0.0, 0.1, False)]
+)
+def test_what_rounds_is_judged_by_the_data_not_by_random_inputs(
+    digits: TrialTask, drawn: float, data: float, good: bool
+) -> None:
+    subject = Subject.load(digits)
+    eager = subject.eager()
+
+    def slips(inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        answers = eager(inputs)
+        logits = answers["logits"]
+        count = len(logits)
+        wrong = int(count * (data if count > max(parity.BATCHES) else drawn))
+        return answers | {"logits": torch.cat([-logits[:wrong], logits[wrong:]])}
+
+    limit = parity.rule("int8-static", max_drop=1.0)
+    found = parity.proven(subject, slips, limit)
+    assert found["ok"] == good, found
+    assert found["decisions"] == sum(parity.BATCHES) + 200
+    assert 0 < (1 - found["agreement"]) * found["decisions"] < 21
 
 
 def refuse(model: Path, into: Path) -> None:
@@ -194,6 +218,7 @@ def test_the_script_beside_the_files_proves_them(gpu: ExportReport, tmp_path: Pa
     assert all(one["latency"]["p50_us"] > 0 for one in found)
 
     wrong = dict(np.load(tmp_path / "gpu" / "reference.npz"))
+    assert len(wrong["5/in/x"]) == 100  # of the data, after five sizes of random inputs
     wrong["0/out/logits"] = -wrong["0/out/logits"]
     np.savez(tmp_path / "gpu" / "reference.npz", **wrong)
     done = subprocess.run([*command, "--provider", "cpu"], capture_output=True, text=True)
