@@ -13,6 +13,9 @@ We answer with plain rows (``record_page``) or with a DataFrame (``frames.record
 code, settings and texts in either; a caller who wants rows need not import pandas. The ratio is
 that of our rows to LEMUR's API. Like with like is told beside it: both as DataFrames, and both as
 rows, which are what LEMUR's API makes its DataFrame of (``ab.nn.util.db.Read.data``).
+
+The first question is asked of LEMUR 1.2.0 too, beside those that count: that release looks up each
+record's settings by itself, without an index.
 """
 
 from __future__ import annotations
@@ -25,7 +28,18 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from measure import finish
-from published import LEAN, OURS, THEIRS, build_theirs, import_ours, unpack, wheel, workplace
+from published import (
+    EARLIER,
+    LEAN,
+    OURS,
+    RELEASE,
+    THEIRS,
+    build_theirs,
+    import_ours,
+    unpack,
+    wheel,
+    workplace,
+)
 
 LIMIT = 60  # seconds of CPU
 ROUNDS = 3
@@ -81,6 +95,7 @@ QUESTIONS = {  # as LEMUR is asked, and as we are
         "problem='image-classification', dataset='cifar-10', best=True, limit=None",
     ),
 }  # fmt: skip
+FIRST = next(iter(QUESTIONS))
 BESIDE = {
     "the same, its task not named": (
         "only_best_accuracy=True, dataset='cifar-10'", "dataset='cifar-10', best=True, limit=None",
@@ -188,17 +203,34 @@ def compare(folder: Path, package: Path, details: dict[str, Any]) -> tuple[float
     return min(ratios["headline"]), max(share["headline"])
 
 
+def of_earlier(folder: Path, details: dict[str, Any]) -> None:
+    """The first question on the records of an earlier release, and of its own code."""
+    package = both(folder, EARLIER)
+    mine, other = in_turns(*QUESTIONS[FIRST], folder, package)["rows"]
+    details[f"the same network of LEMUR {EARLIER}"] = (
+        f"rows {mine}, LEMUR {other}: {other.first / mine.first:.0f} times; "
+        f"{mine.rows:,} rows (LEMUR: {other.rows:,})"
+    )
+
+
+def both(folder: Path, release: str) -> Path:
+    """Both databases of a release in a folder, unless they are there; LEMUR's package."""
+    folder.mkdir(exist_ok=True)
+    source = wheel(folder, release)
+    package = unpack(source, folder / "package")
+    if not (folder / OURS).exists():
+        import_ours(source, folder)
+    if not (folder / THEIRS).exists():
+        build_theirs(package, folder)
+    return package
+
+
 def main() -> None:
     """Measure and print."""
     with workplace() as folder:
-        source = wheel(folder)
-        package = unpack(source, folder / "package")
-        if not (folder / OURS).exists():
-            import_ours(source, folder)
-        if not (folder / THEIRS).exists():
-            build_theirs(package, folder)
         details: dict[str, Any] = {}
-        ratio, memory = compare(folder, package, details)
+        ratio, memory = compare(folder, both(folder, RELEASE), details)
+        of_earlier(folder / EARLIER, details)
         good = True
         for name, (question, seconds, megabytes) in OURS_ALONE.items():
             mine = least([ask(WE, question, folder) for _ in range(ROUNDS)])

@@ -1,4 +1,4 @@
-"""The published wheel of LEMUR that benchmarks read, and LEMUR's own code to compare with."""
+"""The published wheels of LEMUR that benchmarks read, and LEMUR's own code to compare with."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-RELEASE = "nn-dataset==2.1.0"
+RELEASE, EARLIER = "2.1.0", "1.2.0"
 # LEMUR's packages import all of it, with tools that reading records does not need: go past them.
 LEAN = """
 import sys, types
@@ -24,14 +24,14 @@ for name in ("ab", "ab.nn"):
 OURS, THEIRS = "ours.db", "db/ab.nn.db"  # within the workplace
 
 
-def wheel(folder: Path) -> Path:
-    """The wheel that AUTOML_LEMUR_WHEEL names, else downloaded into a folder (99 MB)."""
-    named = os.environ.get("AUTOML_LEMUR_WHEEL")
-    if named:
-        return Path(named).resolve()
-    download = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", RELEASE]
-    subprocess.run([*download, "--dest", str(folder)], check=True, stderr=subprocess.DEVNULL)
-    return next(folder.glob("nn_dataset-*.whl"))
+def wheel(folder: Path, release: str = RELEASE) -> Path:
+    """A release's wheel, of the folder that AUTOML_LEMUR_WHEELS names, else downloaded (99 MB)."""
+    named = os.environ.get("AUTOML_LEMUR_WHEELS")
+    if not named:
+        download = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
+        command = [*download, f"nn-dataset=={release}", "--dest", str(folder)]
+        subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
+    return next(Path(named or folder).resolve().glob(f"nn_dataset-{release}-*.whl"))
 
 
 def unpack(source: Path, folder: Path) -> Path:
