@@ -28,8 +28,9 @@ HEADER = """# Where each plugin runs
 Written by `python benchmarks/export_targets.py --write`: each plugin at its default size on its
 default data, trained for a moment, exported to every kind of runtime. `ok`: run here and equal to
 PyTorch by the rules of [export](export.md); `prepared`: files written, no such device here.
-Latency is the median for one example; size is that of the recommended file, for `embedded` the
-flash it takes on a Cortex-M4F.
+Latency is the median for one example, on two shared cores whose speed differs by three between
+runs: compare within one. Size is that of the recommended file, for `embedded` the flash it takes on
+a Cortex-M4F.
 
 """
 
