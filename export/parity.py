@@ -151,13 +151,9 @@ class Comparison:
             self.add(reference(inputs), runtime(inputs))
 
     def by_metric(self, subject: Subject, runtime: Runtime) -> None:
-        """Judge by the task metric too, and what rounds by its outputs on the same examples.
-
-        Inputs that are drawn at random lie where a network that has learnt decides by little:
-        a few dozen of them say less of a lower precision than the data do.
-        """
-        watched = self.beside(runtime, subject.eager()) if self.limit.rounds else runtime
-        before, after = subject.scored, subject.score(watched)
+        """Judge by the task metric too, and what rounds by its outputs on the same examples."""
+        after = self.on_data(subject, runtime) if self.limit.rounds else subject.score(runtime)
+        before = subject.scored
         goal = subject.dataset.problem.objective.goal
         lost = before - after if goal == "max" else after - before
         single = not self.limit.rounds
@@ -172,6 +168,20 @@ class Comparison:
             "drop": lost,
         }
         self.kept = bool(lost <= self.limit.drop * scale)
+
+    def on_data(self, subject: Subject, runtime: Runtime) -> float:
+        """The metric, while outputs are compared; decisions on data replace those before.
+
+        Inputs that are drawn at random lie where a network that has learnt decides by little and
+        beyond the ranges that int8 was calibrated for: they count only where no data can be run.
+        """
+        drawn = self.equal, self.decisions
+        self.equal = self.decisions = 0
+        try:
+            return subject.score(self.beside(runtime, subject.eager()))
+        finally:
+            if not self.decisions:
+                self.equal, self.decisions = drawn
 
     def beside(self, runtime: Runtime, reference: Runtime) -> Runtime:
         """The runtime, each of its answers compared with the reference's."""
