@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -109,7 +110,9 @@ def quiet() -> Iterator[None]:
     root.setLevel(logging.ERROR)
     onnxruntime.set_default_logger_severity(ERRORS)
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
     finally:
         root.setLevel(level)
         onnxruntime.set_default_logger_severity(WARNINGS)

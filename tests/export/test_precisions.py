@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -138,6 +139,22 @@ def test_a_graph_without_products_cannot_be_quantised(tmp_path: Path) -> None:
     with pytest.raises(ExportError, match="no operator that onnxruntime quantises"):
         quantise.dynamic(tmp_path / "m.onnx", tmp_path / "q.onnx")
     assert not (tmp_path / "q.onnx").exists()
+
+
+def test_the_quantisers_warnings_stay_off_the_screen(tmp_path: Path) -> None:
+    class Masked(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(3, 3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.layer(x).masked_fill(x < 0.5, -torch.inf).softmax(-1) @ self.layer.weight
+
+    inputs = torch.tensor([[0.1, 0.9, 0.8]])
+    torch.onnx.export(Masked().eval(), (inputs,), tmp_path / "m.onnx", dynamo=True, verbose=False)
+    with quantise.prepared(tmp_path / "m.onnx") as ready, warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)  # infinity has no scale
+        quantise.static(ready, tmp_path / "q.onnx", [{"x": inputs}])
 
 
 def test_ort_format_holds_no_layout_of_this_machine(tmp_path: Path) -> None:
